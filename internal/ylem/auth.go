@@ -1,0 +1,133 @@
+package ylem
+
+import (
+	"context"
+	"errors"
+	"net/http"
+	"net/url"
+	"slices"
+	"strings"
+	"sync"
+
+	"github.com/hashicorp/go-retryablehttp"
+	"golang.org/x/oauth2"
+	"golang.org/x/oauth2/clientcredentials"
+	"golang.org/x/sync/singleflight"
+)
+
+// tokenSource keeps the one token that all requests share. oauth2.ReuseTokenSource is not enough: a token that
+// the server refuses must be replaced before it expires, and a caller that gives up must not end the request
+// that others wait for.
+type tokenSource struct {
+	fetch func() (*oauth2.Token, error)
+	group singleflight.Group
+
+	mu      sync.Mutex
+	token   *oauth2.Token
+	issued  []string // all tokens so far: also an old one must not be shown
+	refused error    // the credentials do not change within a process, and neither does this answer
+}
+
+func newTokenSource(cfg Config, endpoint *url.URL, client *retryablehttp.Client, secrets []string) *tokenSource {
+	credentials := clientcredentials.Config{
+		ClientID:     cfg.ClientID,
+		ClientSecret: cfg.ClientSecret,
+		TokenURL:     endpoint.String(),
+		AuthStyle:    oauth2.AuthStyleInParams, // Ylem ignores HTTP Basic
+	}
+	if len(cfg.Scopes) > 0 {
+		// Ylem separates scopes by commas, x/oauth2 by spaces.
+		credentials.Scopes = []string{strings.Join(cfg.Scopes, ",")}
+	}
+	transport := &retryablehttp.RoundTripper{Client: client}
+	return &tokenSource{fetch: func() (*oauth2.Token, error) {
+		status := 0
+		ctx := context.WithValue(context.Background(), oauth2.HTTPClient, &http.Client{
+			CheckRedirect: client.HTTPClient.CheckRedirect,
+			Transport: roundTripper(func(req *http.Request) (*http.Response, error) {
+				resp, err := transport.RoundTrip(req)
+				if err == nil {
+					status = resp.StatusCode
+				}
+				return resp, err
+			}),
+		})
+		token, err := credentials.Token(ctx)
+		if err != nil {
+			return nil, newTokenError(endpoint.String(), status, err, secrets)
+		}
+		return token, nil
+	}}
+}
+
+type roundTripper func(*http.Request) (*http.Response, error)
+
+func (f roundTripper) RoundTrip(req *http.Request) (*http.Response, error) { return f(req) }
+
+// get returns the shared token, and fetches one where there is none or it is about to expire.
+func (s *tokenSource) get(ctx context.Context) (*oauth2.Token, error) {
+	s.mu.Lock()
+	token, refused := s.token, s.refused
+	s.mu.Unlock()
+	if token.Valid() {
+		return token, nil
+	}
+	if refused != nil {
+		return nil, refused
+	}
+
+	fetched := s.group.DoChan("", func() (any, error) {
+		s.mu.Lock()
+		token := s.token
+		s.mu.Unlock()
+		if token.Valid() { // fetched by the one before, between the check above and here
+			return token, nil
+		}
+		token, err := s.fetch()
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		if e, ok := errors.AsType[*Error](err); ok && e.refusesCredentials() {
+			s.refused = err
+		}
+		s.token = token
+		if token != nil {
+			s.issued = append(s.issued, token.AccessToken, token.RefreshToken)
+		}
+		return token, err
+	})
+	select {
+	case result := <-fetched:
+		if result.Err != nil {
+			return nil, result.Err
+		}
+		return result.Val.(*oauth2.Token), nil
+	case <-ctx.Done():
+		return nil, &Error{Op: OpToken, Err: context.Cause(ctx)}
+	}
+}
+
+// discard forgets a token that the server refused, unless another request has replaced it already.
+func (s *tokenSource) discard(token *oauth2.Token) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.token == token {
+		s.token = nil
+	}
+}
+
+func (s *tokenSource) issuedTokens() []string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return slices.Clone(s.issued)
+}
+
+// scope is what the current token may do, as the server told it; "" when it did not.
+func (s *tokenSource) scope() string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.token == nil {
+		return ""
+	}
+	scope, _ := s.token.Extra("scope").(string)
+	return scope
+}

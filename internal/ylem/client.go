@@ -1,0 +1,224 @@
+// Package ylem is a client of the Ylem API: it starts runs of pipelines and reads what runs did.
+//
+// It understands both dialects of the API without being told which one it talks to: the published
+// reference of the hosted service (https://docs.ylem.co/api/api-reference) and the open-source server
+// (https://github.com/ylem-co/ylem). Where they exclude each other, it tries the one and then the other.
+//
+// All times are UTC, all durations that Ylem reports are milliseconds. Every error that concerns a request
+// is an [*Error].
+package ylem
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/http"
+	"net/url"
+	"strings"
+	"sync/atomic"
+	"time"
+
+	"github.com/hashicorp/go-retryablehttp"
+	"golang.org/x/sync/semaphore"
+)
+
+// DefaultBaseURL is the address of the hosted service.
+const DefaultBaseURL = "https://api.datamin.io"
+
+// Config is what [New] builds a client from.
+type Config struct {
+	BaseURL      string   // without /v1; "" is DefaultBaseURL
+	ClientID     string   // OAuth2 client ID
+	ClientSecret string   // its secret
+	Scopes       []string // requested scopes; none: all that the client has
+
+	UserAgent string
+	Headers   map[string]string // sent with every request, for an access proxy in front of Ylem
+	TLS       *tls.Config       // nil: the defaults of net/http
+
+	RequestTimeout    time.Duration // of one attempt, its answer's body included; 0: none
+	MaxRetries        int           // further attempts of a request that is safe to repeat
+	RetryWait         time.Duration // before the second attempt, doubled for each one after; 0: half a second
+	MaxConcurrentRuns int64         // run requests in flight at once; 0: 1
+
+	Logger *slog.Logger // nil: nothing is logged; neither secrets nor bodies are ever given to it
+}
+
+// Client talks to one Ylem instance. It is safe for concurrent use, and sends nothing before its first call.
+type Client struct {
+	base     *url.URL
+	tokens   *tokenSource
+	reads    *retryablehttp.Client // for requests that are safe to repeat
+	starts   *retryablehttp.Client // for run requests, which are not
+	runSlots *semaphore.Weighted
+	skew     *atomic.Int64 // the server's clock minus ours, in nanoseconds
+	dayForm  atomic.Int32  // one more than the index into dayForms of what worked; 0: not known
+	secrets  []string      // never shown
+	logs     logCache
+	logger   *slog.Logger
+}
+
+// New builds a client. It sends nothing; it fails where the configuration cannot work.
+func New(cfg Config) (*Client, error) {
+	base, err := ParseBaseURL(cfg.BaseURL)
+	if err != nil {
+		return nil, err
+	}
+	if cfg.ClientID == "" || cfg.ClientSecret == "" {
+		return nil, errors.New("the OAuth client ID and its secret must both be set")
+	}
+	logger := cfg.Logger
+	if logger == nil {
+		logger = slog.New(slog.DiscardHandler)
+	}
+
+	c := &Client{
+		base:     base.JoinPath("v1"),
+		runSlots: semaphore.NewWeighted(max(cfg.MaxConcurrentRuns, 1)),
+		skew:     new(atomic.Int64),
+		secrets:  []string{cfg.ClientSecret},
+		logger:   logger,
+	}
+	for _, value := range cfg.Headers {
+		c.secrets = append(c.secrets, value)
+	}
+	httpClient := &http.Client{
+		Transport: newTransport(cfg, c.skew, logger),
+		Timeout:   cfg.RequestTimeout,
+		// A redirect would carry the token to another host, or repeat a run request.
+		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
+	}
+	c.reads = newRetryClient(httpClient, cfg, repeatReads)
+	c.starts = newRetryClient(httpClient, cfg, repeatUnstartedRuns)
+	c.tokens = newTokenSource(cfg, c.base.JoinPath("oauth", "token"), newRetryClient(httpClient, cfg, repeatTokens), c.secrets)
+	return c, nil
+}
+
+// ParseBaseURL checks the address of a Ylem instance and brings it into the form [New] works with: a trailing
+// slash or /v1 is dropped, an empty address is [DefaultBaseURL].
+func ParseBaseURL(s string) (*url.URL, error) {
+	if s == "" {
+		s = DefaultBaseURL
+	}
+	u, err := url.Parse(s)
+	switch {
+	case err != nil:
+		// url.Error repeats the address, which may hold a password.
+		var parse *url.Error
+		if errors.As(err, &parse) {
+			err = parse.Err
+		}
+		if strings.Contains(s, "@") {
+			return nil, errors.New("not a URL; a user name or password has no place in it")
+		}
+		return nil, fmt.Errorf("not a URL: %w", err)
+	case u.Scheme != "https" && u.Scheme != "http":
+		return nil, errors.New("the URL must begin with https:// or http://")
+	case u.Hostname() == "":
+		return nil, errors.New("the URL names no host")
+	case u.User != nil:
+		return nil, errors.New("the URL must not hold a user name or password")
+	case u.RawQuery != "" || u.Fragment != "" || u.ForceQuery:
+		return nil, errors.New("the URL must not hold a query or fragment")
+	}
+	u.Path = strings.TrimSuffix(strings.TrimRight(u.Path, "/"), "/v1")
+	u.RawPath = ""
+	return u, nil
+}
+
+// ValidUUID reports whether s is a UUID in the form Ylem shows: 8-4-4-4-12 hexadecimal digits, in either case.
+func ValidUUID(s string) bool {
+	if len(s) != 36 {
+		return false
+	}
+	for i := range len(s) {
+		switch c := s[i]; i {
+		case 8, 13, 18, 23:
+			if c != '-' {
+				return false
+			}
+		default:
+			if !('0' <= c && c <= '9' || 'a' <= c && c <= 'f' || 'A' <= c && c <= 'F') {
+				return false
+			}
+		}
+	}
+	return true
+}
+
+// Now is the time by the server's clock, to the second, so that a wrong local clock does no harm. It fetches
+// the token, whose answer tells the time, when nothing has been asked yet.
+func (c *Client) Now(ctx context.Context) (time.Time, error) {
+	if _, err := c.tokens.get(ctx); err != nil {
+		return time.Time{}, err
+	}
+	return c.now(), nil
+}
+
+func (c *Client) now() time.Time {
+	return time.Now().Add(time.Duration(c.skew.Load())).UTC()
+}
+
+// request is one call of the API. Its path is a list of segments below /v1, which are escaped here.
+type request struct {
+	op          Op
+	method      string
+	path        []string
+	body        []byte
+	contentType string
+}
+
+func (c *Client) url(r request) *url.URL {
+	u := *c.base
+	escaped := make([]string, len(r.path))
+	for i, segment := range r.path {
+		escaped[i] = url.PathEscape(segment)
+	}
+	u.Path += "/" + strings.Join(r.path, "/")
+	u.RawPath = c.base.EscapedPath() + "/" + strings.Join(escaped, "/")
+	return &u
+}
+
+// send fetches a token, sends the request, and once more with a new token when the first one was refused.
+// Answers other than 2xx are errors. The caller closes the body.
+func (c *Client) send(ctx context.Context, client *retryablehttp.Client, r request) (*http.Response, error) {
+	for renewed := false; ; renewed = true {
+		token, err := c.tokens.get(ctx)
+		if err != nil {
+			return nil, err
+		}
+		var body any
+		if len(r.body) > 0 {
+			body = r.body
+		}
+		req, err := retryablehttp.NewRequestWithContext(ctx, r.method, c.url(r).String(), body)
+		if err != nil {
+			return nil, c.newError(r, nil, err)
+		}
+		req.Header.Set("Authorization", "Bearer "+token.AccessToken)
+		if r.contentType != "" {
+			req.Header.Set("Content-Type", r.contentType)
+		}
+		resp, err := client.Do(req)
+		if err != nil {
+			if resp != nil {
+				_ = resp.Body.Close()
+			}
+			return nil, c.newError(r, nil, err)
+		}
+		if resp.StatusCode/100 == 2 {
+			return resp, nil
+		}
+		failure := c.newError(r, resp, nil)
+		_ = resp.Body.Close()
+		if resp.StatusCode != http.StatusUnauthorized || renewed {
+			return nil, failure
+		}
+		c.tokens.discard(token)
+		if attempt, ok := ctx.Value(attemptKey{}).(*attempt); ok {
+			attempt.connected.Store(false) // Ylem checks the token first: nothing was started
+		}
+	}
+}

@@ -1,0 +1,121 @@
+package ylem_test
+
+import (
+	"crypto/tls"
+	"crypto/x509"
+	"io"
+	"log"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"sync"
+	"testing"
+
+	"github.com/ylem-co/terraform-provider-ylem/internal/ylem"
+)
+
+func TestParseBaseURL(t *testing.T) {
+	t.Parallel()
+	for s, want := range map[string]string{
+		"":                               ylem.DefaultBaseURL,
+		"https://api.ylem.co":            "https://api.ylem.co",
+		"https://api.ylem.co/":           "https://api.ylem.co",
+		"https://api.ylem.co/v1":         "https://api.ylem.co",
+		"https://api.ylem.co/v1/":        "https://api.ylem.co",
+		"https://api.ylem.co//":          "https://api.ylem.co",
+		"http://127.0.0.1:7339":          "http://127.0.0.1:7339",
+		"http://[::1]:7339/v1":           "http://[::1]:7339",
+		"HTTPS://Host/ylem/api/v1":       "https://Host/ylem/api",
+		"https://host/v1/ylem":           "https://host/v1/ylem",
+		"https://host/notv1":             "https://host/notv1",
+		"https://host/with%20space/v1/":  "https://host/with%20space",
+		"https://xn--bcher-kva.test/api": "https://xn--bcher-kva.test/api",
+	} {
+		if got, err := ylem.ParseBaseURL(s); err != nil || got.String() != want {
+			t.Errorf("%q is %v (%v), want %q", s, got, err, want)
+		}
+	}
+	for _, s := range []string{
+		"api.ylem.co", "//api.ylem.co", "ftp://api.ylem.co", "https://", "https:///v1", "http://:7339", "https:api.ylem.co",
+		"https://user@host", "https://user:s3cret@host", "https://host?x=s3cret", "https://host/#s3cret", "https://host?",
+		"https://host:port", "https://ho st", "://", "\x00", "https://user:s3cret\x00@host", "https://user:s3cret%zz@host",
+		"https://user:s3cret/@host", "https://user:s3cret#@host",
+	} {
+		got, err := ylem.ParseBaseURL(s)
+		if err == nil {
+			t.Errorf("%q is accepted as %v", s, got)
+		} else if strings.Contains(err.Error(), "s3cret") {
+			t.Errorf("the password of %q is seen in %q", s, err)
+		}
+	}
+}
+
+func TestNew(t *testing.T) {
+	t.Parallel()
+	for _, cfg := range []ylem.Config{
+		{}, {ClientID: "id"}, {ClientSecret: "secret"}, {ClientID: "id", ClientSecret: "secret", BaseURL: "api.ylem.co"},
+	} {
+		if _, err := ylem.New(cfg); err == nil {
+			t.Errorf("%+v is accepted", cfg)
+		}
+	}
+	if _, err := ylem.New(ylem.Config{ClientID: "id", ClientSecret: "secret"}); err != nil {
+		t.Error(err)
+	}
+}
+
+func TestValidUUID(t *testing.T) {
+	t.Parallel()
+	for s, want := range map[string]bool{
+		pipelineUUID: true, strings.ToUpper(pipelineUUID): true, "00000000-0000-0000-0000-000000000000": true,
+		"": false, pipelineUUID + " ": false, strings.ReplaceAll(pipelineUUID, "-", ""): false, "{" + pipelineUUID + "}": false,
+		strings.Replace(pipelineUUID, "a", "g", 1): false, strings.Repeat("-", 36): false, strings.Repeat("0", 36): false,
+		"10000000-0000-4000-8000-0000000000é": false,
+	} {
+		if got := ylem.ValidUUID(s); got != want {
+			t.Errorf("%q: %t, want %t", s, got, want)
+		}
+	}
+}
+
+// The certificate authority of the configuration is used, HTTP/2 is spoken, and the configuration is left as it was.
+func TestTLS(t *testing.T) {
+	t.Parallel()
+	f := newFake(t, nil)
+	var mu sync.Mutex
+	protocols := map[string]bool{}
+	f.api = func(w http.ResponseWriter, r *http.Request) {
+		mu.Lock()
+		protocols[r.Proto] = true
+		mu.Unlock()
+		answerJSON(lastRun)(w, r)
+	}
+	server := httptest.NewUnstartedServer(f)
+	server.EnableHTTP2 = true
+	server.Config.ErrorLog = log.New(io.Discard, "", 0) // of the handshakes that fail below
+	server.StartTLS()
+	t.Cleanup(server.Close)
+
+	pool := x509.NewCertPool()
+	pool.AddCert(server.Certificate())
+	shared := &tls.Config{RootCAs: pool, MinVersion: tls.VersionTLS12}
+	if err := callLastRun(t.Context(), newClientAt(t, server.URL+prefix, func(cfg *ylem.Config) { cfg.TLS = shared })); err != nil {
+		t.Fatal(err)
+	}
+	if !protocols["HTTP/2.0"] || len(protocols) != 1 {
+		t.Errorf("spoke %v, want HTTP/2.0", protocols)
+	}
+	if len(shared.NextProtos) != 0 {
+		t.Errorf("the configuration was changed: %v", shared.NextProtos)
+	}
+
+	t.Run("an unknown authority", func(t *testing.T) {
+		t.Parallel()
+		client := newClientAt(t, server.URL+prefix)
+		for _, call := range calls {
+			if e := asError(t, call(t.Context(), client, pipelineUUID)); e.StatusCode != 0 || e.MaybeStarted || !strings.Contains(e.Error(), "certificate") {
+				t.Errorf("error is %v", e)
+			}
+		}
+	})
+}

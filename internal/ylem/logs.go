@@ -1,0 +1,173 @@
+package ylem
+
+import (
+	"bytes"
+	"context"
+	"encoding/base64"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"iter"
+	"net/http"
+	"slices"
+	"time"
+	"unicode/utf8"
+)
+
+// LogRow is a task that has run, as the log tells it.
+type LogRow struct {
+	PipelineRunUUID string
+	TaskUUID        string
+	TaskType        string
+	IsSuccessful    bool
+	Duration        int64  // milliseconds
+	Output          string // base64 as Ylem sent it: see DecodeOutput and TaskErrors
+	MetricValue     float64
+	ExecutedAt      time.Time
+}
+
+// TaskError is a fault that a failed task reports in place of its output.
+type TaskError struct {
+	Code     int64  `json:"Code"`
+	Severity string `json:"Severity"`
+	Message  string `json:"Message"`
+}
+
+// DecodeOutput returns the output as text, and whether it is text: UTF-8 without NUL. The reference calls
+// outputs encrypted, so that bytes of any kind may come.
+func (r LogRow) DecodeOutput() (text string, ok bool) {
+	raw, err := base64.StdEncoding.DecodeString(r.Output)
+	if err != nil {
+		raw = []byte(r.Output) // what is not base64 was never encoded
+	}
+	if !utf8.Valid(raw) || bytes.IndexByte(raw, 0) >= 0 {
+		return "", false
+	}
+	return string(raw), true
+}
+
+// TaskErrors returns the faults of a failed task; none where the task succeeded or its output is something else.
+func (r LogRow) TaskErrors() []TaskError {
+	if r.IsSuccessful {
+		return nil
+	}
+	text, ok := r.DecodeOutput()
+	if !ok {
+		return nil
+	}
+	var faults []TaskError
+	if json.Unmarshal([]byte(text), &faults) != nil {
+		return nil
+	}
+	return slices.DeleteFunc(faults, func(f TaskError) bool { return f.Message == "" })
+}
+
+type wireRow struct {
+	PipelineRunUUID string   `json:"pipeline_run_uuid"`
+	WorkflowRunUUID string   `json:"workflow_run_uuid"`
+	TaskUUID        string   `json:"task_uuid"`
+	TaskType        string   `json:"task_type"`
+	IsSuccessful    bool     `json:"is_successful"`
+	Duration        int64    `json:"duration"`
+	Output          string   `json:"output"`
+	MetricValue     float64  `json:"metric_value"`
+	ExecutedAt      wireTime `json:"executed_at"`
+}
+
+// PipelineLogs reads the log of a pipeline between two times, newest first. Whole runs come: a run with one
+// task in the window comes with all of them. Ylem knows neither a limit nor pages, so the answer is decoded as
+// it arrives and never held; a caller that has enough stops early.
+func (c *Client) PipelineLogs(ctx context.Context, pipelineUUID string, from, to time.Time) iter.Seq2[LogRow, error] {
+	return func(yield func(LogRow, error) bool) {
+		uuid, err := lowerUUID(OpLogs, pipelineUUID)
+		if err != nil {
+			yield(LogRow{}, err)
+			return
+		}
+		r := request{op: OpLogs, method: http.MethodGet, path: []string{"stats", "pipelines", uuid, "logs", pathTime(from), pathTime(to)}}
+		resp, err := c.send(ctx, c.reads, r)
+		if err != nil {
+			yield(LogRow{}, err)
+			return
+		}
+		defer func() { _ = resp.Body.Close() }()
+		for row, err := range decodeLogs(resp.Body) {
+			if err != nil {
+				e := c.newError(r, nil, err)
+				e.StatusCode = resp.StatusCode
+				yield(LogRow{}, e)
+				return
+			}
+			if !yield(row, nil) {
+				return
+			}
+		}
+	}
+}
+
+func pathTime(t time.Time) string { return t.UTC().Format(dateTimeLayout) }
+
+// decodeLogs decodes a JSON array of rows, or null, row by row. A body that breaks off is an error.
+func decodeLogs(body io.Reader) iter.Seq2[LogRow, error] {
+	return func(yield func(LogRow, error) bool) {
+		var start prefix
+		decoder := json.NewDecoder(io.TeeReader(body, &start))
+		fail := func(err error) { yield(LogRow{}, fmt.Errorf("the answer is not the JSON expected: %w", err)) }
+
+		token, err := decoder.Token()
+		switch _, malformed := errors.AsType[*json.SyntaxError](err); {
+		case malformed, errors.Is(err, io.EOF), err == nil && token != nil && token != json.Delim('['):
+			fail(fmt.Errorf("not an array: %q", Shorten(string(start))))
+			return
+		case err != nil:
+			fail(err)
+			return
+		}
+		for token != nil && decoder.More() {
+			var row wireRow
+			if err := decoder.Decode(&row); err != nil {
+				fail(err)
+				return
+			}
+			if row.PipelineRunUUID == "" {
+				row.PipelineRunUUID = row.WorkflowRunUUID
+			}
+			if row.PipelineRunUUID == "" || row.TaskUUID == "" {
+				fail(fmt.Errorf("a row names no run or no task"))
+				return
+			}
+			if !yield(LogRow{
+				PipelineRunUUID: row.PipelineRunUUID,
+				TaskUUID:        row.TaskUUID,
+				TaskType:        row.TaskType,
+				IsSuccessful:    row.IsSuccessful,
+				Duration:        row.Duration,
+				Output:          row.Output,
+				MetricValue:     row.MetricValue,
+				ExecutedAt:      row.ExecutedAt.Time,
+			}, nil) {
+				return
+			}
+		}
+		if token != nil {
+			if _, err := decoder.Token(); err != nil {
+				fail(err)
+				return
+			}
+		}
+		if _, err := decoder.Token(); !errors.Is(err, io.EOF) {
+			fail(errors.New("more follows where the answer ends"))
+		}
+	}
+}
+
+// prefix keeps the first bytes written to it, to be shown when they are not what was expected.
+type prefix []byte
+
+func (p *prefix) Write(b []byte) (int, error) {
+	if room := 200 - len(*p); room > 0 {
+		*p = append(*p, b[:min(room, len(b))]...)
+	}
+	return len(b), nil
+}

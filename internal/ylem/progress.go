@@ -1,0 +1,333 @@
+package ylem
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"log/slog"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+)
+
+// Status is how far a run has got. Ylem does not tell it: it is derived from the log.
+type Status string
+
+// The statuses of a run.
+const (
+	StatusPending   Status = "pending" // no task has reported yet
+	StatusRunning   Status = "running"
+	StatusSucceeded Status = "succeeded"
+	StatusFailed    Status = "failed"
+)
+
+// Final reports whether the status is a fact that does not change any more.
+func (s Status) Final() bool { return s == StatusSucceeded || s == StatusFailed }
+
+// Completion is how the end of a run is recognised.
+type Completion struct {
+	// FinalTaskUUIDs are the tasks that end the run: it has succeeded once all of them have reported.
+	FinalTaskUUIDs []string
+	// QuietPeriod is how long no task must have reported for the run to have succeeded, where FinalTaskUUIDs
+	// are not given.
+	QuietPeriod time.Duration
+	// ChangedAt is when a new row was last seen arriving, on the same clock as now. Zero: nobody watched, and
+	// the rows' own times count.
+	ChangedAt time.Time
+}
+
+// Progress is what the log tells of a run.
+type Progress struct {
+	Status     Status
+	Rows       []LogRow  // the run's own, oldest first
+	FinishedAt time.Time // when the newest row was executed; zero unless Status is final
+	Duration   int64     // milliseconds, the sum over the rows
+}
+
+// Failed returns the rows of the tasks that failed.
+func (p Progress) Failed() []LogRow {
+	var failed []LogRow
+	for _, row := range p.Rows {
+		if !row.IsSuccessful {
+			failed = append(failed, row)
+		}
+	}
+	return failed
+}
+
+// Assess decides how far a run has got, from rows of the log in any order, also of other runs, and the server's
+// time. Ylem has no status of a run and does not tell how many tasks it has, so that
+//
+//   - a failed task ends the run at once, as in Ylem's own web interface, although other branches may go on;
+//   - it has succeeded when all FinalTaskUUIDs have reported, where they are given;
+//   - else when at least one task has reported, and none during the last QuietPeriod.
+//
+// No rows are no end.
+func Assess(runUUID string, rows []LogRow, now time.Time, c Completion) Progress {
+	p := Progress{Status: StatusPending}
+	missing := map[string]bool{}
+	for _, uuid := range c.FinalTaskUUIDs {
+		missing[strings.ToLower(uuid)] = true
+	}
+	failed := false
+	for _, row := range rows {
+		if !strings.EqualFold(row.PipelineRunUUID, runUUID) {
+			continue
+		}
+		p.Rows = append(p.Rows, row)
+		p.Duration += row.Duration
+		failed = failed || !row.IsSuccessful
+		delete(missing, strings.ToLower(row.TaskUUID))
+	}
+	if len(p.Rows) == 0 {
+		return p
+	}
+	slices.SortStableFunc(p.Rows, func(a, b LogRow) int {
+		return cmp.Or(a.ExecutedAt.Compare(b.ExecutedAt), cmp.Compare(a.TaskUUID, b.TaskUUID))
+	})
+	newest := p.Rows[len(p.Rows)-1].ExecutedAt
+	lastSign := newest
+	if !c.ChangedAt.IsZero() {
+		lastSign = c.ChangedAt
+	}
+
+	switch {
+	case failed:
+		p.Status = StatusFailed
+	case len(c.FinalTaskUUIDs) > 0 && len(missing) == 0,
+		len(c.FinalTaskUUIDs) == 0 && now.Sub(lastSign) >= c.QuietPeriod:
+		p.Status = StatusSucceeded
+	default:
+		p.Status = StatusRunning
+	}
+	if p.Status.Final() {
+		p.FinishedAt = newest
+	}
+	return p
+}
+
+// RunRef names a run.
+type RunRef struct {
+	PipelineUUID string
+	RunUUID      string
+	TriggeredAt  time.Time // by the server's clock; where its rows are looked for
+}
+
+// logMargin is how much before a run was triggered its rows are looked for: the clocks of Ylem's services differ.
+// A request reaches back at least logReach, to serve runs that were triggered a little earlier as well.
+const (
+	logMargin = 5 * time.Minute
+	logReach  = 2 * logMargin
+)
+
+// refreshAge is how old a log may be that Progress looks at, so that a refresh of many runs reads it once.
+const refreshAge = 30 * time.Second
+
+// Progress looks once how far a run has got. Calls for runs of one pipeline share a request.
+func (c *Client) Progress(ctx context.Context, run RunRef, completion Completion) (Progress, error) {
+	now, err := c.Now(ctx)
+	if err != nil {
+		return Progress{}, err
+	}
+	// Other runs of the pipeline are likely as old: reaching twice as far back finds them in the same answer.
+	reach := max(logReach, now.Sub(run.TriggeredAt))
+	log, err := c.logs.read(ctx, c, run, reach, refreshAge)
+	if err != nil {
+		return Progress{}, err
+	}
+	return Assess(run.RunUUID, log.rows[strings.ToLower(run.RunUUID)], log.at, completion), nil
+}
+
+// Watch is how a run is waited for.
+type Watch struct {
+	Completion
+	PollInterval time.Duration
+	// Report is called after every look at the log, and at least every Heartbeat while there is one.
+	Report    func(Progress)
+	Heartbeat time.Duration
+}
+
+// WatchRun waits until a run has finished or ctx ends, and returns how far it got either way, along with ctx's
+// error or one that waiting longer cannot mend: a missing scope, refused credentials. Other errors do not end it;
+// when ctx ends while the log could not be read, the error holds the last of them.
+func (c *Client) WatchRun(ctx context.Context, run RunRef, w Watch) (Progress, error) {
+	progress := Progress{Status: StatusPending}
+	var clock time.Duration // server's clock minus ours, fixed at the first answer, so that pauses are measured by ours
+	var lastErr error
+	looked := false
+
+	poll := time.NewTimer(0)
+	defer poll.Stop()
+	beat := make(<-chan time.Time)
+	if w.Heartbeat > 0 {
+		ticker := time.NewTicker(w.Heartbeat)
+		defer ticker.Stop()
+		beat = ticker.C
+	}
+	for {
+		select {
+		case <-ctx.Done():
+			return progress, errors.Join(ctx.Err(), lastErr)
+		case <-beat:
+			w.Report(progress)
+			continue
+		case <-poll.C:
+		}
+
+		log, err := c.logs.read(ctx, c, run, logReach, w.PollInterval/2)
+		if err == nil {
+			if !looked {
+				clock = time.Duration(c.skew.Load())
+			}
+			now := log.taken.Add(clock)
+			rows := log.rows[strings.ToLower(run.RunUUID)]
+			next := Assess(run.RunUUID, rows, now, w.Completion)
+			arrived := looked && len(next.Rows) > len(progress.Rows)
+			ahead := len(next.Rows) > len(progress.Rows) && next.Rows[len(next.Rows)-1].ExecutedAt.After(now)
+			if arrived || ahead {
+				w.ChangedAt = now
+				next = Assess(run.RunUUID, rows, now, w.Completion)
+			}
+			// Rows do not vanish: a log that has lost them (a restart, a replica) tells nothing.
+			if len(next.Rows) >= len(progress.Rows) {
+				progress = next
+			}
+			looked, lastErr = true, nil
+			if w.Report != nil {
+				w.Report(progress)
+			}
+			if progress.Status.Final() {
+				return progress, nil
+			}
+		} else if ctx.Err() == nil {
+			if permanent(err) {
+				return progress, err
+			}
+			c.logger.LogAttrs(ctx, slog.LevelWarn, "The log of a run that is waited for could not be read; trying again",
+				slog.String("run_uuid", run.RunUUID), slog.String("error", err.Error()))
+			lastErr = err
+		}
+		poll.Reset(w.PollInterval)
+	}
+}
+
+// permanent reports whether asking again cannot help.
+func permanent(err error) bool {
+	e, ok := errors.AsType[*Error](err)
+	return ok && (e.MissingScope() || e.refusesCredentials())
+}
+
+// CanWatch finds out, before a run is started, whether its log may be read. It asks Ylem only where the token's
+// scope leaves doubt, and fails only where Ylem says that the scope is missing.
+func (c *Client) CanWatch(ctx context.Context, pipelineUUID string) error {
+	now, err := c.Now(ctx)
+	if err != nil {
+		return err
+	}
+	if scope := c.tokens.scope(); scope == "" || strings.Contains(scope, "stats:read") {
+		return nil
+	}
+	for _, err := range c.PipelineLogs(ctx, pipelineUUID, now, now) {
+		if e, ok := errors.AsType[*Error](err); ok && e.MissingScope() {
+			return err
+		}
+		break
+	}
+	return nil
+}
+
+// FindRun looks for a run in the log of the last day, of the last month, and of all time, and returns its rows.
+// A run of which no task has reported is not found: then there are none.
+func (c *Client) FindRun(ctx context.Context, pipelineUUID, runUUID string) ([]LogRow, error) {
+	now, err := c.Now(ctx)
+	if err != nil {
+		return nil, err
+	}
+	for _, from := range []time.Time{now.AddDate(0, 0, -1), now.AddDate(0, -1, 0), time.Unix(0, 0)} {
+		var rows []LogRow
+		for row, err := range c.PipelineLogs(ctx, pipelineUUID, from, now.Add(logAhead)) {
+			if err != nil {
+				return nil, err
+			}
+			if strings.EqualFold(row.PipelineRunUUID, runUUID) {
+				rows = append(rows, row)
+			}
+		}
+		if len(rows) > 0 {
+			return rows, nil
+		}
+	}
+	return nil, nil
+}
+
+// logAhead is how far beyond now a log is read, for rows that a service with a fast clock has written.
+const logAhead = 24 * time.Hour
+
+// logCache lets those who look at the log of one pipeline at about the same time share one request.
+type logCache struct {
+	mu   sync.Mutex
+	logs map[string]*sharedLog // by pipeline
+}
+
+type sharedLog struct {
+	busy chan struct{} // holds one element while a request is under way
+	last *runLog
+	from time.Time // of all requests: a window never shrinks
+}
+
+// runLog is one answer.
+type runLog struct {
+	rows  map[string][]LogRow // by run; outputs of successful tasks are dropped
+	from  time.Time
+	at    time.Time // by the server's clock
+	taken time.Time // by ours
+	err   error
+}
+
+// read returns a log that reaches back to the run and is no older than age; one that it requests reaches back
+// further by reach. Errors are shared like answers.
+func (l *logCache) read(ctx context.Context, c *Client, run RunRef, reach, age time.Duration) (*runLog, error) {
+	key := strings.ToLower(run.PipelineUUID)
+	l.mu.Lock()
+	shared := l.logs[key]
+	if shared == nil {
+		if l.logs == nil {
+			l.logs = map[string]*sharedLog{}
+		}
+		shared = &sharedLog{busy: make(chan struct{}, 1), from: run.TriggeredAt}
+		l.logs[key] = shared
+	}
+	l.mu.Unlock()
+
+	select {
+	case shared.busy <- struct{}{}:
+		defer func() { <-shared.busy }()
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
+	since := run.TriggeredAt.Add(-logMargin)
+	if last := shared.last; last != nil && !last.from.After(since) && time.Since(last.taken) < age {
+		return last, last.err
+	}
+	if from := run.TriggeredAt.Add(-reach); from.Before(shared.from) {
+		shared.from = from
+	}
+	log := &runLog{rows: map[string][]LogRow{}, from: shared.from}
+	for row, err := range c.PipelineLogs(ctx, run.PipelineUUID, shared.from, c.now().Add(logAhead)) {
+		if err != nil {
+			log.err = err
+			break
+		}
+		if row.IsSuccessful {
+			row.Output = ""
+		}
+		uuid := strings.ToLower(row.PipelineRunUUID)
+		log.rows[uuid] = append(log.rows[uuid], row)
+	}
+	log.at, log.taken = c.now(), time.Now()
+	if ctx.Err() == nil { // giving up is this caller's own affair
+		shared.last = log
+	}
+	return log, log.err
+}

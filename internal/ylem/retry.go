@@ -1,0 +1,137 @@
+package ylem
+
+import (
+	"context"
+	"log/slog"
+	"net/http"
+	"net/http/httptrace"
+	"sync/atomic"
+	"time"
+
+	"github.com/hashicorp/go-retryablehttp"
+)
+
+// maxRetryWait bounds every pause, also one that the server asks for with Retry-After.
+const maxRetryWait = time.Minute
+
+func newRetryClient(client *http.Client, cfg Config, policy retryablehttp.CheckRetry) *retryablehttp.Client {
+	wait := cfg.RetryWait
+	if wait == 0 {
+		wait = 500 * time.Millisecond
+	}
+	return &retryablehttp.Client{
+		HTTPClient:   client,
+		RetryMax:     cfg.MaxRetries,
+		RetryWaitMin: wait,
+		RetryWaitMax: maxRetryWait,
+		CheckRetry:   policy,
+		Backoff: func(low, high time.Duration, attempt int, resp *http.Response) time.Duration {
+			if pause := retryablehttp.DefaultBackoff(low, high, attempt, resp); 0 <= pause && pause <= high {
+				return pause
+			}
+			return high // a huge Retry-After overflows
+		},
+		// The last answer is the one to report, not that the attempts are used up.
+		ErrorHandler: retryablehttp.PassthroughErrorHandler,
+	}
+}
+
+// repeatReads repeats what did not reach Ylem or what Ylem could not answer: connection errors, 429 and 5xx
+// (the gateway answers 500 for a service that is down).
+func repeatReads(ctx context.Context, resp *http.Response, err error) (bool, error) {
+	return retryablehttp.DefaultRetryPolicy(ctx, resp, err)
+}
+
+// repeatTokens is repeatReads but for 500, which is also Ylem's answer to an unknown client ID.
+func repeatTokens(ctx context.Context, resp *http.Response, err error) (bool, error) {
+	if resp != nil && resp.StatusCode == http.StatusInternalServerError {
+		return false, nil
+	}
+	return retryablehttp.DefaultRetryPolicy(ctx, resp, err)
+}
+
+// attempt records how far one attempt of a run request got.
+type attempt struct{ connected atomic.Bool }
+
+type attemptKey struct{}
+
+// withAttempt returns a context that watches the attempts made under it.
+func withAttempt(ctx context.Context) (context.Context, *attempt) {
+	a := new(attempt)
+	ctx = context.WithValue(ctx, attemptKey{}, a)
+	return httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{
+		GotConn: func(httptrace.GotConnInfo) { a.connected.Store(true) },
+	}), a
+}
+
+// repeatUnstartedRuns repeats a run request only where it surely started nothing: no connection could be made,
+// or Ylem put it off with 429, or with 503 and Retry-After.
+func repeatUnstartedRuns(ctx context.Context, resp *http.Response, err error) (bool, error) {
+	if ctx.Err() != nil {
+		return false, ctx.Err()
+	}
+	a := ctx.Value(attemptKey{}).(*attempt)
+	if err != nil {
+		if a.connected.Load() {
+			return false, nil
+		}
+		return retryablehttp.DefaultRetryPolicy(ctx, nil, err)
+	}
+	if putOff(resp.StatusCode, resp.Header) {
+		a.connected.Store(false)
+		return true, nil
+	}
+	return false, nil
+}
+
+// putOff reports whether the server asked for the request to be sent again later.
+func putOff(status int, header http.Header) bool {
+	return status == http.StatusTooManyRequests ||
+		status == http.StatusServiceUnavailable && header.Get("Retry-After") != ""
+}
+
+// transport is the innermost layer: it sends what every request carries, keeps time with the server, and logs.
+type transport struct {
+	base      http.RoundTripper
+	userAgent string
+	headers   map[string]string
+	skew      *atomic.Int64
+	logger    *slog.Logger
+}
+
+func newTransport(cfg Config, skew *atomic.Int64, logger *slog.Logger) http.RoundTripper {
+	base := http.DefaultTransport.(*http.Transport).Clone()
+	base.TLSClientConfig = cfg.TLS.Clone() // net/http changes it
+	base.MaxIdleConnsPerHost = 64          // terraform -parallelism=50 keeps that many at work
+	return &transport{base: base, userAgent: cfg.UserAgent, headers: cfg.Headers, skew: skew, logger: logger}
+}
+
+// RoundTrip sends one attempt.
+func (t *transport) RoundTrip(req *http.Request) (*http.Response, error) {
+	req = req.Clone(req.Context())
+	req.Header.Set("Accept", "application/json")
+	if t.userAgent != "" {
+		req.Header.Set("User-Agent", t.userAgent)
+	}
+	for name, value := range t.headers {
+		req.Header.Set(name, value)
+	}
+
+	sent := time.Now()
+	resp, err := t.base.RoundTrip(req)
+	took := time.Since(sent)
+	attrs := []slog.Attr{
+		slog.String("method", req.Method),
+		slog.String("path", req.URL.EscapedPath()),
+		slog.Int64("duration_ms", took.Milliseconds()),
+	}
+	if err != nil {
+		t.logger.LogAttrs(req.Context(), slog.LevelDebug, "Ylem request failed", attrs...)
+		return nil, err
+	}
+	if date, err := http.ParseTime(resp.Header.Get("Date")); err == nil {
+		t.skew.Store(int64(date.Sub(sent.Add(took))))
+	}
+	t.logger.LogAttrs(req.Context(), slog.LevelDebug, "Ylem request", append(attrs, slog.Int("status", resp.StatusCode))...)
+	return resp, nil
+}

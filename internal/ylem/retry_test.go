@@ -1,0 +1,395 @@
+package ylem_test
+
+import (
+	"context"
+	"errors"
+	"io"
+	"net/http"
+	"net/url"
+	"strconv"
+	"sync/atomic"
+	"syscall"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/ylem-co/terraform-provider-ylem/internal/ylem"
+)
+
+func TestRetryPolicies(t *testing.T) {
+	t.Parallel()
+	refused := &url.Error{Op: "Post", URL: "http://ylem.test", Err: syscall.ECONNREFUSED}
+	eof := &url.Error{Op: "Post", URL: "http://ylem.test", Err: io.EOF}
+	wait := http.Header{"Retry-After": {"1"}}
+	type row struct {
+		status    int
+		header    http.Header
+		err       error
+		connected bool
+	}
+	for name, test := range map[string]struct {
+		row
+		read, token, run bool
+	}{
+		"connection refused":    {row{err: refused}, true, true, true},
+		"EOF after write":       {row{err: eof, connected: true}, true, true, false},
+		"200":                   {row{status: 200, connected: true}, false, false, false},
+		"201":                   {row{status: 201, connected: true}, false, false, false},
+		"307":                   {row{status: 307, connected: true}, false, false, false},
+		"400":                   {row{status: 400, connected: true}, false, false, false},
+		"401":                   {row{status: 401, connected: true}, false, false, false},
+		"403":                   {row{status: 403, connected: true}, false, false, false},
+		"404":                   {row{status: 404, connected: true}, false, false, false},
+		"429":                   {row{status: 429, connected: true}, true, true, true},
+		"429 with Retry-After":  {row{status: 429, header: wait, connected: true}, true, true, true},
+		"500":                   {row{status: 500, connected: true}, true, false, false},
+		"500 with Retry-After":  {row{status: 500, header: wait, connected: true}, true, false, false},
+		"501":                   {row{status: 501, connected: true}, false, false, false},
+		"502":                   {row{status: 502, connected: true}, true, true, false},
+		"503":                   {row{status: 503, connected: true}, true, true, false},
+		"503 with Retry-After":  {row{status: 503, header: wait, connected: true}, true, true, true},
+		"504":                   {row{status: 504, connected: true}, true, true, false},
+		"504, with Retry-After": {row{status: 504, header: wait, connected: true}, true, true, false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			var resp *http.Response
+			if test.err == nil {
+				resp = &http.Response{StatusCode: test.status, Header: test.header}
+			}
+			if got, _ := ylem.RepeatReads(t.Context(), resp, test.err); got != test.read {
+				t.Errorf("a read is repeated: %t, want %t", got, test.read)
+			}
+			if got, _ := ylem.RepeatTokens(t.Context(), resp, test.err); got != test.token {
+				t.Errorf("a token request is repeated: %t, want %t", got, test.token)
+			}
+			if got := ylem.RepeatRun(t.Context(), test.connected, resp, test.err); got != test.run {
+				t.Errorf("a run request is repeated: %t, want %t", got, test.run)
+			}
+			over, cancel := context.WithCancel(t.Context())
+			cancel()
+			read, _ := ylem.RepeatReads(over, resp, test.err)
+			if read || ylem.RepeatRun(over, test.connected, resp, test.err) {
+				t.Error("repeated after the context was cancelled")
+			}
+		})
+	}
+}
+
+func TestBackoff(t *testing.T) {
+	t.Parallel()
+	half := 500 * time.Millisecond
+	for name, test := range map[string]struct {
+		wait    time.Duration
+		attempt int
+		status  int
+		after   string
+		want    time.Duration
+	}{
+		"first":                            {0, 0, 500, "", half},
+		"doubled":                          {0, 3, 500, "", 4 * time.Second},
+		"bounded":                          {0, 20, 500, "", ylem.MaxRetryWait},
+		"so many that a float overflows":   {0, 2000, 500, "", ylem.MaxRetryWait},
+		"asked for more than the bound":    {time.Hour, 0, 500, "", ylem.MaxRetryWait},
+		"Retry-After of 429":               {0, 0, 429, "7", 7 * time.Second},
+		"Retry-After of 503":               {0, 0, 503, "7", 7 * time.Second},
+		"Retry-After of 500 is not one":    {0, 0, 500, "7", half},
+		"Retry-After 0":                    {0, 0, 429, "0", 0},
+		"Retry-After is bounded":           {0, 0, 429, "3600", ylem.MaxRetryWait},
+		"Retry-After of nonsense":          {0, 0, 429, "soon", half},
+		"Retry-After is negative":          {0, 0, 429, "-5", half},
+		"Retry-After overflows a duration": {0, 0, 429, "10000000000", ylem.MaxRetryWait},
+		"Retry-After overflows an integer": {0, 0, 429, "99999999999999999999", half},
+		"Retry-After was long ago":         {0, 0, 503, "Fri, 31 Dec 1999 23:59:59 GMT", 0},
+		"Retry-After is far away":          {0, 0, 503, "Fri, 31 Dec 2999 23:59:59 GMT", ylem.MaxRetryWait},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			resp := &http.Response{StatusCode: test.status, Header: http.Header{}}
+			if test.after != "" {
+				resp.Header.Set("Retry-After", test.after)
+			}
+			if got := ylem.Backoff(ylem.Config{RetryWait: test.wait}, test.attempt, resp); got != test.want {
+				t.Errorf("waits %s, want %s", got, test.want)
+			}
+		})
+	}
+}
+
+// The steps of a case are what happens to one attempt after another; the last one goes on. nil refuses the
+// connection. A wanted status of 0 is success, -1 is no answer.
+func TestRepeatedOnTheWire(t *testing.T) {
+	t.Parallel()
+	ok := func(w http.ResponseWriter, r *http.Request) {
+		if r.Method == http.MethodPost {
+			answer(http.StatusCreated, startedRun, "Content-Type", typeJSON)(w, r)
+			return
+		}
+		answerJSON(lastRun)(w, r)
+	}
+	broken := func(w http.ResponseWriter, _ *http.Request) { // the status line, and then nothing
+		w.Header().Set("Content-Length", "100")
+		_, _ = io.WriteString(w, "{")
+		_ = http.NewResponseController(w).Flush()
+		panic(http.ErrAbortHandler)
+	}
+	type want struct {
+		attempts, status int
+		maybeStarted     bool
+	}
+	for name, test := range map[string]struct {
+		steps     []http.HandlerFunc
+		read, run want
+	}{
+		"answered":                       {[]http.HandlerFunc{ok}, want{1, 0, false}, want{1, 0, false}},
+		"connection refused":             {[]http.HandlerFunc{nil}, want{3, -1, false}, want{3, -1, false}},
+		"refused once":                   {[]http.HandlerFunc{nil, ok}, want{2, 0, false}, want{2, 0, false}},
+		"dropped without answer":         {[]http.HandlerFunc{drop}, want{3, -1, false}, want{1, -1, true}},
+		"dropped once":                   {[]http.HandlerFunc{drop, ok}, want{2, 0, false}, want{1, -1, true}},
+		"dropped within the answer":      {[]http.HandlerFunc{broken}, want{1, 200, false}, want{1, 200, true}},
+		"no answer in time":              {[]http.HandlerFunc{stall}, want{3, -1, false}, want{1, -1, true}},
+		"no answer in time, once":        {[]http.HandlerFunc{stall, ok}, want{2, 0, false}, want{1, -1, true}},
+		"refused, then dropped":          {[]http.HandlerFunc{nil, drop}, want{3, -1, false}, want{2, -1, true}},
+		"307":                            {[]http.HandlerFunc{answer(307, "", "Location", "/x")}, want{1, 307, false}, want{1, 307, false}},
+		"400":                            {[]http.HandlerFunc{answer(400, "")}, want{1, 400, false}, want{1, 400, false}},
+		"403":                            {[]http.HandlerFunc{answer(403, "")}, want{1, 403, false}, want{1, 403, false}},
+		"404":                            {[]http.HandlerFunc{answer(404, "")}, want{1, 404, false}, want{1, 404, false}},
+		"413":                            {[]http.HandlerFunc{answer(413, "")}, want{1, 413, false}, want{1, 413, false}},
+		"429":                            {[]http.HandlerFunc{answer(429, "")}, want{3, 429, false}, want{3, 429, false}},
+		"429 with Retry-After, once":     {[]http.HandlerFunc{answer(429, "", "Retry-After", "7"), ok}, want{2, 0, false}, want{2, 0, false}},
+		"429, then refused":              {[]http.HandlerFunc{answer(429, ""), nil}, want{3, -1, false}, want{3, -1, false}},
+		"429, then dropped":              {[]http.HandlerFunc{answer(429, ""), drop}, want{3, -1, false}, want{2, -1, true}},
+		"500 of a service that is down":  {[]http.HandlerFunc{answer(500, `{"code":500,"message":"Internal error"}`, "Content-Type", typeJSON)}, want{3, 500, false}, want{1, 500, true}},
+		"500 of a database deadlock":     {[]http.HandlerFunc{answer(500, "", "Content-Type", typeJSON), ok}, want{2, 0, false}, want{1, 500, true}},
+		"501":                            {[]http.HandlerFunc{answer(501, "")}, want{1, 501, false}, want{1, 501, true}},
+		"502":                            {[]http.HandlerFunc{answer(502, "")}, want{3, 502, false}, want{1, 502, true}},
+		"503 without Retry-After":        {[]http.HandlerFunc{answer(503, "")}, want{3, 503, false}, want{1, 503, true}},
+		"503 with Retry-After":           {[]http.HandlerFunc{answer(503, "", "Retry-After", "1")}, want{3, 503, false}, want{3, 503, false}},
+		"503 with Retry-After, once":     {[]http.HandlerFunc{answer(503, "", "Retry-After", "1"), ok}, want{2, 0, false}, want{2, 0, false}},
+		"503 with and then without it":   {[]http.HandlerFunc{answer(503, "", "Retry-After", "1"), answer(503, "")}, want{3, 503, false}, want{2, 503, true}},
+		"503 with Retry-After, then 404": {[]http.HandlerFunc{answer(503, "", "Retry-After", "1"), answer(404, "")}, want{2, 404, false}, want{2, 404, false}},
+		"504":                            {[]http.HandlerFunc{answer(504, "")}, want{3, 504, false}, want{1, 504, true}},
+	} {
+		for _, kind := range []string{"read", "run"} {
+			t.Run(name+"/"+kind, func(t *testing.T) {
+				t.Parallel()
+				synctest.Test(t, func(t *testing.T) {
+					want, call := test.read, calls["last run"]
+					if kind == "run" {
+						want, call = test.run, func(ctx context.Context, c *ylem.Client, uuid string) error {
+							_, err := c.RunPipeline(ctx, uuid, []byte(`{"a":1}`))
+							return err
+						}
+					}
+					var attempts atomic.Int64
+					step := func() http.HandlerFunc { return test.steps[min(int(attempts.Load()), len(test.steps)-1)] }
+					f := newFake(t, nil)
+					f.api = func(w http.ResponseWriter, r *http.Request) {
+						do := step()
+						attempts.Add(1)
+						do(w, r)
+					}
+					client, pipe := newPipeClient(t, f)
+					if _, err := client.Now(t.Context()); err != nil { // the token
+						t.Fatal(err)
+					}
+					pipe.refuse = func() bool {
+						if step() != nil {
+							return false
+						}
+						attempts.Add(1)
+						return true
+					}
+
+					err := call(t.Context(), client, pipelineUUID)
+					if got := int(attempts.Load()); got != want.attempts {
+						t.Errorf("%d attempts, want %d", got, want.attempts)
+					}
+					for _, r := range f.calls() {
+						if kind == "run" && (r.Body != `{"a":1}` || r.Header.Get("Content-Type") != "application/json") {
+							t.Errorf("an attempt sent %q as %q", r.Body, r.Header.Get("Content-Type"))
+						}
+					}
+					if want.status == 0 {
+						if err != nil {
+							t.Errorf("error: %v", err)
+						}
+						return
+					}
+					e := asError(t, err)
+					if status := max(want.status, 0); e.StatusCode != status {
+						t.Errorf("status is %d, want %d", e.StatusCode, status)
+					}
+					if e.MaybeStarted != want.maybeStarted {
+						t.Errorf("MaybeStarted is %t, want %t", e.MaybeStarted, want.maybeStarted)
+					}
+					if e.StatusCode == 0 && e.Err == nil {
+						t.Error("neither an answer nor a reason")
+					}
+				})
+			})
+		}
+	}
+}
+
+// A 401 proves that nothing was started, so what comes after it is judged anew.
+func TestRunRefusedAfterRenewedToken(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		var gone atomic.Bool
+		var refusals atomic.Int64
+		f := newFake(t, answer(http.StatusUnauthorized, ""))
+		f.token = func(w http.ResponseWriter, _ *http.Request) {
+			n := len(f.tokens())
+			gone.Store(n == 2)
+			grant(w, n, 86400, "")
+		}
+		client, pipe := newPipeClient(t, f)
+		pipe.refuse = func() bool {
+			if gone.Load() {
+				refusals.Add(1)
+			}
+			return gone.Load()
+		}
+		_, err := client.RunPipeline(t.Context(), pipelineUUID, nil)
+		if !errors.Is(err, syscall.ECONNREFUSED) {
+			t.Fatalf("error: %v", err)
+		}
+		if e := asError(t, err); e.MaybeStarted {
+			t.Errorf("MaybeStarted, but the only request that arrived was answered with 401")
+		}
+		if got := refusals.Load(); got != 3 {
+			t.Errorf("%d attempts to connect, want 3", got)
+		}
+	})
+}
+
+func TestMaxRetriesZero(t *testing.T) {
+	t.Parallel()
+	for name, call := range calls {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			f := newFake(t, answer(http.StatusTooManyRequests, "", "Retry-After", "3600"))
+			client := newClient(t, f, func(cfg *ylem.Config) { cfg.MaxRetries = 0 })
+			if e := asError(t, call(t.Context(), client, pipelineUUID)); e.StatusCode != http.StatusTooManyRequests || e.MaybeStarted {
+				t.Errorf("error is %+v", e)
+			}
+			if got := len(f.calls()); got != 1 {
+				t.Errorf("%d calls, want 1", got)
+			}
+		})
+	}
+}
+
+// How long the pauses are, on the bubble's clock.
+func TestPauses(t *testing.T) {
+	t.Parallel()
+	for name, test := range map[string]struct {
+		after string
+		want  time.Duration
+	}{
+		"doubled each time":      {"", 500*time.Millisecond + time.Second},
+		"as the server asks":     {"3", 6 * time.Second},
+		"but not for an hour":    {"3600", 2 * ylem.MaxRetryWait},
+		"until a date":           {time.Date(2000, 1, 1, 0, 0, 20, 0, time.UTC).Format(http.TimeFormat), 20 * time.Second},
+		"but not until tomorrow": {time.Date(2000, 1, 2, 0, 0, 0, 0, time.UTC).Format(http.TimeFormat), 2 * ylem.MaxRetryWait},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			for _, call := range []string{"run", "last run"} {
+				synctest.Test(t, func(t *testing.T) {
+					var headers []string
+					if test.after != "" {
+						headers = []string{"Retry-After", test.after}
+					}
+					f := newFake(t, answer(http.StatusTooManyRequests, "", headers...))
+					client, _ := newPipeClient(t, f, func(cfg *ylem.Config) { cfg.RetryWait = 0 })
+					start := time.Now()
+					if err := calls[call](t.Context(), client, pipelineUUID); err == nil {
+						t.Fatal("no error")
+					}
+					if got := time.Since(start); got != test.want {
+						t.Errorf("%s: paused for %s, want %s", call, got, test.want)
+					}
+				})
+			}
+		})
+	}
+}
+
+func TestRequestTimeoutIsOfOneAttempt(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		f := newFake(t, stall)
+		client, _ := newPipeClient(t, f, func(cfg *ylem.Config) { cfg.RequestTimeout, cfg.RetryWait = 10*time.Second, time.Second })
+		start := time.Now()
+		err := callLastRun(t.Context(), client)
+		if got := time.Since(start); got != 33*time.Second { // three attempts, pauses of 1 s and 2 s
+			t.Errorf("gave up after %s, want 33s", got)
+		}
+		if !errors.Is(err, context.DeadlineExceeded) {
+			t.Errorf("error: %v", err)
+		}
+	})
+}
+
+func TestCancelledContextEndsAtOnce(t *testing.T) {
+	t.Parallel()
+	for name, test := range map[string]struct {
+		handler      http.HandlerFunc
+		maybeStarted bool
+	}{
+		"while it pauses after 429": {answer(429, "", "Retry-After", strconv.Itoa(50)), false},
+		"while it pauses after 503": {answer(503, "", "Retry-After", strconv.Itoa(50)), false},
+		"while it awaits an answer": {stall, true},
+	} {
+		for call, do := range calls {
+			t.Run(name+"/"+call, func(t *testing.T) {
+				t.Parallel()
+				synctest.Test(t, func(t *testing.T) {
+					f := newFake(t, test.handler)
+					client, _ := newPipeClient(t, f)
+					if _, err := client.Now(t.Context()); err != nil {
+						t.Fatal(err)
+					}
+					ctx, cancel := context.WithCancel(t.Context())
+					time.AfterFunc(5*time.Second, cancel)
+					start := time.Now()
+					err := do(ctx, client, pipelineUUID)
+					if got := time.Since(start); got != 5*time.Second {
+						t.Errorf("ended after %s, want 5s", got)
+					}
+					if !errors.Is(err, context.Canceled) {
+						t.Errorf("error: %v", err)
+					}
+					if e := asError(t, err); e.MaybeStarted != (test.maybeStarted && call == "run") {
+						t.Errorf("MaybeStarted is %t", e.MaybeStarted)
+					}
+					if got := len(f.calls()); got != 1 {
+						t.Errorf("%d calls, want 1", got)
+					}
+				})
+			})
+		}
+	}
+
+	for name, do := range calls {
+		t.Run("before it begins/"+name, func(t *testing.T) {
+			t.Parallel()
+			f := newFake(t, answerJSON("null"))
+			client := newClient(t, f)
+			if _, err := client.Now(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+			ctx, cancel := context.WithCancel(t.Context())
+			cancel()
+			err := do(ctx, client, pipelineUUID)
+			if e := asError(t, err); !errors.Is(err, context.Canceled) || e.MaybeStarted {
+				t.Errorf("error: %+v", e)
+			}
+			if got := len(f.calls()); got != 0 {
+				t.Errorf("%d calls, want none", got)
+			}
+		})
+	}
+}
