@@ -1,0 +1,142 @@
+package ylemtest
+
+import (
+	"context"
+	"errors"
+	"io"
+	"net/http"
+	"runtime"
+	"strings"
+	"testing"
+	"time"
+)
+
+func TestFaults(t *testing.T) {
+	t.Parallel()
+	const true201 = http.StatusCreated
+	for _, test := range []struct {
+		name     string
+		faults   []Fault
+		statuses []int // of one run request after the other; 0 = no answer
+		runs     int
+	}{
+		{"none", nil, []int{true201, true201}, 2},
+		{"once", []Fault{{Status: 503}}, []int{503, true201}, 1},
+		{"three times", []Fault{{Status: 503, Times: 3}}, []int{503, 503, 503, true201}, 1},
+		{"until cleared", []Fault{{Status: 503, Times: -1}}, []int{503, 503, 503, 503}, 0},
+		{"later", []Fault{{Status: 503, Skip: 2}}, []int{true201, true201, 503, true201}, 3},
+		{"in a row", []Fault{{Status: 500}, {Status: 503}}, []int{500, 503, true201}, 1},
+		{"counted together", []Fault{{Status: 500}, {Status: 503, Skip: 1}}, []int{500, 503, true201}, 1},
+		{"another route", []Fault{{Route: RouteLogs, Status: 503}}, []int{true201}, 1},
+		{"this route", []Fault{{Route: RouteRun, Status: 503}}, []int{503, true201}, 1},
+		{"another pipeline", []Fault{{PipelineUUID: id("b"), Status: 503}}, []int{true201}, 1},
+		{"this pipeline", []Fault{{PipelineUUID: strings.ToUpper(id("a")), Status: 503}}, []int{503, true201}, 1},
+		{"after the start", []Fault{{Status: 500, After: true}}, []int{500, true201}, 2},
+		{"dropped before", []Fault{{Drop: true}}, []int{0, true201}, 1},
+		{"dropped after the start", []Fault{{Drop: true, After: true}}, []int{0, true201}, 2},
+		{"stalled", []Fault{{Stall: time.Microsecond}}, []int{true201}, 1},
+		{"stalled, then refused", []Fault{{Stall: time.Microsecond, Status: 503}}, []int{503}, 0},
+		{"other headers", []Fault{{Header: http.Header{"X-Test": {"1"}}}}, []int{true201}, 1},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			t.Parallel()
+			s := start(t)
+			s.AddPipeline(Pipeline{UUID: id("a")})
+			s.Inject(test.faults...)
+			for i, want := range test.statuses {
+				if r := s.run(id("a"), ""); r.status != want {
+					t.Errorf("request %d: %+v, want status %d", i, r, want)
+				}
+			}
+			if runs := s.Runs(""); len(runs) != test.runs {
+				t.Errorf("%d runs, want %d", len(runs), test.runs)
+			}
+			for i, r := range s.Requests() {
+				if r.Status != test.statuses[i] {
+					t.Errorf("log of request %d: %+v, want status %d", i, r, test.statuses[i])
+				}
+			}
+			s.ClearFaults()
+			if r := s.run(id("a"), ""); r.status != true201 {
+				t.Errorf("cleared: %+v", r)
+			}
+		})
+	}
+}
+
+func TestFaultChangesTheAnswer(t *testing.T) {
+	t.Parallel()
+	s := start(t)
+	path := "/v1/stats/pipelines/" + id("a") + "/stats" + wholeTime
+
+	s.Inject(Fault{Status: 429, Header: http.Header{"Retry-After": {"7"}}, Body: "slow down"})
+	if r := s.get(path); r.status != 429 || r.header.Get("Retry-After") != "7" || r.body != "slow down" {
+		t.Errorf("replaced: %+v", r)
+	}
+	s.Inject(Fault{Body: "<html>"})
+	if r := s.get(path); r.status != 200 || r.header.Get("Content-Type") != "application/json" || r.body != "<html>" {
+		t.Errorf("another body: %+v", r)
+	}
+	s.Inject(Fault{Truncate: 5})
+	if r := s.get(path); r.body != `{"num` || !errors.Is(r.err, io.ErrUnexpectedEOF) {
+		t.Errorf("truncated: %+v", r)
+	}
+	s.Inject(Fault{Truncate: -1})
+	if r := s.get(path); r.status != 200 || r.body != "" || r.err == nil {
+		t.Errorf("truncated at the start: %+v", r)
+	}
+}
+
+func TestStallEndsWithTheClient(t *testing.T) {
+	t.Parallel()
+	for name, started := range map[string]int{"before": 0, "after": 1} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			s := start(t)
+			p := s.AddPipeline(Pipeline{})
+			s.Inject(Fault{Stall: time.Hour, After: name == "after"})
+			ctx, cancel := context.WithCancel(t.Context())
+			failed := make(chan error)
+			go func() {
+				request, err := http.NewRequestWithContext(ctx, http.MethodPost, s.URL+"/v1/pipelines/"+p.UUID+"/runs/", nil)
+				if err == nil {
+					request.Header.Set("Authorization", "Bearer "+s.token)
+					err = send(&http.Client{Transport: &http.Transport{}}, request).err
+				}
+				failed <- err
+			}()
+			for len(s.Requests()) == 0 || len(s.Runs("")) < started {
+				runtime.Gosched()
+			}
+			cancel()
+			if err := <-failed; !errors.Is(err, context.Canceled) {
+				t.Errorf("error %v", err)
+			}
+			if runs := s.Runs(""); len(runs) != started {
+				t.Errorf("%d runs, want %d", len(runs), started)
+			}
+		})
+	}
+}
+
+func TestCloseDoesNotHang(t *testing.T) {
+	t.Parallel()
+	s := start(t)
+	idle := &http.Client{Transport: &http.Transport{}}
+	if response, err := idle.Get(s.URL); err != nil {
+		t.Fatal(err)
+	} else if err := response.Body.Close(); err != nil {
+		t.Fatal(err)
+	}
+	s.SetLatency(time.Hour)
+	failed := make(chan reply)
+	go func() { failed <- s.get("/late") }()
+	for len(s.Requests()) < 2 {
+		runtime.Gosched()
+	}
+	s.Close()
+	s.Close()
+	if r := <-failed; r.err == nil {
+		t.Errorf("answered: %+v", r)
+	}
+}

@@ -1,0 +1,231 @@
+package ylemtest
+
+import (
+	"bytes"
+	"cmp"
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"slices"
+	"strings"
+	"time"
+)
+
+// maxInput is the size in bytes of the largest input that the real server's
+// database column takes.
+const maxInput = 65535
+
+// Run is one run of a pipeline. It goes on by itself: which rows it shows is a
+// function of its start and the server's clock.
+type Run struct {
+	UUID         string
+	PipelineUUID string
+	StartedAt    time.Time
+	Input        []byte // the request's body; nil = none
+	ContentType  string // of the request
+	Tasks        []Task // the pipeline's tasks when the run started
+}
+
+// Runs is the runs that requests have started, in order of their start: of one
+// pipeline, or with "" of every one.
+func (s *Server) Runs(pipelineUUID string) []Run {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	var found []Run
+	for _, r := range s.runs {
+		if pipelineUUID == "" || strings.EqualFold(r.PipelineUUID, pipelineUUID) {
+			r.Input = bytes.Clone(r.Input)
+			r.Tasks = slices.Clone(r.Tasks)
+			found = append(found, r)
+		}
+	}
+	return found
+}
+
+// AddRun adds a run of the past, or one that starts in the future, whatever
+// state the pipeline is in. Its rows appear by the clock, like those of any
+// run. Runs does not list it. It panics when there is no such pipeline.
+func (s *Server) AddRun(pipelineUUID string, startedAt time.Time) Run {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	p := s.pipeline(pipelineUUID)
+	return s.start(p, Run{StartedAt: startedAt.UTC()})
+}
+
+// start makes a run of a pipeline. The caller holds the lock.
+func (s *Server) start(p *Pipeline, r Run) Run {
+	r.UUID = NewUUID()
+	r.PipelineUUID = p.UUID
+	r.Tasks = p.filled().Tasks
+	s.rows = append(s.rows, r.schedule()...)
+	return r
+}
+
+// schedule works out when each task of the run ends and what it reports. A
+// task that waits for a failed, endless, inactive or unknown one never starts.
+func (r Run) schedule() []timedRow {
+	var rows []timedRow
+	succeeded := map[string]time.Time{}
+	waiting := slices.DeleteFunc(slices.Clone(r.Tasks), func(t Task) bool { return t.Inactive })
+	for progress := true; progress; {
+		progress = false
+		var still []Task
+		for _, t := range waiting {
+			start, ready := r.StartedAt, true
+			for _, before := range t.After {
+				end, done := succeeded[strings.ToLower(before)]
+				ready = ready && done
+				if end.After(start) {
+					start = end
+				}
+			}
+			if !ready {
+				still = append(still, t)
+				continue
+			}
+			progress = true
+			if t.Unended {
+				continue
+			}
+			rows = append(rows, r.report(t, start)...)
+			if len(t.Errors) == 0 {
+				succeeded[t.UUID] = start.Add(t.Duration)
+			}
+		}
+		waiting = still
+	}
+	return rows
+}
+
+// report is the rows of a task that starts at a given time.
+func (r Run) report(t Task, start time.Time) []timedRow {
+	repeat := max(t.Repeat, 1)
+	share := t.Duration / time.Duration(repeat)
+	rows := make([]timedRow, 0, repeat)
+	for i := range repeat {
+		end := start.Add(share * time.Duration(i+1))
+		if i == repeat-1 {
+			end = start.Add(t.Duration)
+		}
+		row := Row{
+			PipelineRunUUID: r.UUID,
+			PipelineUUID:    r.PipelineUUID,
+			TaskUUID:        t.UUID,
+			TaskType:        t.Type,
+			IsSuccessful:    len(t.Errors) == 0,
+			Duration:        share.Milliseconds(),
+			Output:          r.output(t),
+			MetricValue:     t.Metric,
+			ExecutedAt:      end.Truncate(time.Microsecond),
+		}
+		rows = append(rows, timedRow{Row: row, visible: end.Add(t.ReportDelay)})
+	}
+	return rows
+}
+
+// output is what a task reports, before base64.
+func (r Run) output(t Task) []byte {
+	switch {
+	case len(t.Errors) > 0:
+		return errorOutput(t.Errors)
+	case t.Type == metricTaskType || t.Metric != 0:
+		return nil
+	case t.Type != triggerTaskType, string(r.Input) == "{}":
+		return t.Output
+	case len(r.Input) == 0:
+		return []byte("null")
+	default:
+		return r.Input
+	}
+}
+
+func errorOutput(list []TaskError) []byte {
+	list = slices.Clone(list)
+	for i := range list {
+		list[i].Code = cmp.Or(list[i].Code, 200)
+		list[i].Severity = cmp.Or(list[i].Severity, "error")
+	}
+	// The real server's list has the Go names of the fields, as here.
+	output, err := json.Marshal(list)
+	if err != nil {
+		panic("ylemtest: " + err.Error())
+	}
+	return output
+}
+
+// startRun is the run route.
+func (s *Server) startRun(c *call) answer {
+	if strings.Contains(c.subject, "?") {
+		// The gateway pastes the uuid into another URL and hits another route.
+		return answer{
+			status: http.StatusUnsupportedMediaType,
+			header: http.Header{"Content-Type": {"application/json"}},
+		}
+	}
+	now := s.now()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	p := s.pipelines[strings.ToLower(c.subject)]
+	switch {
+	case p == nil || p.Deleted || p.Template:
+		return emptyAnswer(http.StatusNotFound)
+	case p.Paused:
+		return emptyAnswer(http.StatusForbidden)
+	case !slices.ContainsFunc(p.Tasks, func(t Task) bool { return !t.Inactive && len(t.After) == 0 }):
+		return emptyAnswer(http.StatusNotFound)
+	case len(c.body) > maxInput:
+		return emptyAnswer(http.StatusInternalServerError)
+	}
+	run := Run{StartedAt: now, ContentType: c.Header.Get("Content-Type")}
+	if len(c.body) > 0 {
+		run.Input = c.body
+	}
+	run = s.start(p, run)
+	s.runs = append(s.runs, run)
+	if s.dialect == Reference {
+		return s.pendingTaskRuns(run)
+	}
+	return answer{
+		status: http.StatusCreated,
+		header: http.Header{"Content-Type": {"application/json; charset=utf-8"}},
+		body:   fmt.Appendf(nil, `{"pipeline_run_uuid":"%s"}`, run.UUID),
+	}
+}
+
+// emptyAnswer is a refusal of the pipelines service, of which the gateway
+// keeps the status and the headers but not the body.
+func emptyAnswer(status int) answer {
+	return answer{status: status, header: errorHeader()}
+}
+
+// pendingTaskRuns is what the reference shows for a started run. The caller
+// holds the lock.
+func (s *Server) pendingTaskRuns(run Run) answer {
+	type taskRun struct {
+		ID              int     `json:"id"`
+		State           string  `json:"state"`
+		TaskUUID        string  `json:"task_uuid"`
+		TaskRunUUID     string  `json:"task_run_uuid"`
+		WorkflowRunUUID string  `json:"workflow_run_uuid"`
+		IsSuccessful    bool    `json:"is_successful"`
+		Output          *string `json:"output"`
+		Errors          *string `json:"errors"`
+		CreatedAt       string  `json:"created_at"`
+		UpdatedAt       string  `json:"updated_at"`
+	}
+	taskRuns := []taskRun{}
+	for _, t := range run.Tasks {
+		if t.Inactive {
+			continue
+		}
+		s.lastID++
+		taskRuns = append(taskRuns, taskRun{
+			ID:              s.lastID,
+			State:           "pending",
+			TaskUUID:        t.UUID,
+			TaskRunUUID:     NewUUID(),
+			WorkflowRunUUID: run.UUID,
+		})
+	}
+	return dataAnswer(taskRuns)
+}
