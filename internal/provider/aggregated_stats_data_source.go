@@ -1,0 +1,163 @@
+package provider
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/hashicorp/terraform-plugin-framework-validators/int64validator"
+	"github.com/hashicorp/terraform-plugin-framework-validators/stringvalidator"
+	"github.com/hashicorp/terraform-plugin-framework/datasource"
+	"github.com/hashicorp/terraform-plugin-framework/datasource/schema"
+	"github.com/hashicorp/terraform-plugin-framework/path"
+	"github.com/hashicorp/terraform-plugin-framework/schema/validator"
+	"github.com/hashicorp/terraform-plugin-framework/types"
+
+	"github.com/ylem-co/terraform-provider-ylem/internal/ylem"
+)
+
+var (
+	_ datasource.DataSourceWithConfigure      = (*aggregatedStatsDataSource)(nil)
+	_ datasource.DataSourceWithValidateConfig = (*aggregatedStatsDataSource)(nil)
+)
+
+func newAggregatedStatsDataSource(s subject) func() datasource.DataSource {
+	return func() datasource.DataSource { return &aggregatedStatsDataSource{subject: s} }
+}
+
+type aggregatedStatsDataSource struct {
+	subject subject
+	api     api
+}
+
+type periodStatsModel struct {
+	DateFrom        types.String `tfsdk:"date_from"`
+	DateTo          types.String `tfsdk:"date_to"`
+	NumOfSuccesses  int64        `tfsdk:"num_of_successes"`
+	NumOfFailures   int64        `tfsdk:"num_of_failures"`
+	AverageDuration int64        `tfsdk:"average_duration"`
+}
+
+func (d *aggregatedStatsDataSource) Metadata(_ context.Context, req datasource.MetadataRequest, resp *datasource.MetadataResponse) {
+	resp.TypeName = fmt.Sprintf("%s_%s_aggregated_stats", req.ProviderTypeName, d.subject.noun)
+}
+
+func (d *aggregatedStatsDataSource) Schema(_ context.Context, _ datasource.SchemaRequest, resp *datasource.SchemaResponse) {
+	resp.Schema = schema.Schema{
+		MarkdownDescription: fmt.Sprintf("Reads the statistics of a %s's runs for each day, week, month, quarter or year. Needs the scope `stats:read`.\n\n%s "+
+			"A %[1]s that does not exist reads like one that never ran.", d.subject.noun, d.subject.counting),
+		Attributes: map[string]schema.Attribute{
+			d.subject.attribute: d.subject.uuidAttribute(),
+			"date_from": schema.StringAttribute{
+				Required: true,
+				MarkdownDescription: "First day to count, such as `2024-01-01`. RFC 3339 with any offset and `2024-01-31 14:23:01` (UTC) are accepted too; " +
+					"only the day in UTC counts.",
+				Validators: []validator.String{timeValidator{}},
+			},
+			"period": schema.StringAttribute{
+				Required:            true,
+				MarkdownDescription: "Length of one element: `day`, `week` (from Monday on), `month`, `quarter` or `year`.",
+				Validators:          []validator.String{stringvalidator.OneOf(periodNames()...)},
+			},
+			"number_of_periods": schema.Int64Attribute{
+				Required: true,
+				MarkdownDescription: "How many periods to count from `date_from` on, at least 1, such as `12`. They must end by 2106-02-07, the last day " +
+					"that Ylem's statistics know.",
+				Validators: []validator.Int64{int64validator.AtLeast(1)},
+			},
+			"stats": schema.ListNestedAttribute{
+				Computed: true,
+				MarkdownDescription: "The periods in which something ran, sorted by `date_from`; empty when nothing did. They are calendar periods: counting one " +
+					"month from the 15th on gives two elements, the part of either month that was asked for.",
+				NestedObject: schema.NestedAttributeObject{Attributes: map[string]schema.Attribute{
+					"date_from":        computedString("First second of the calendar period, RFC 3339, UTC. Example: `2024-01-01T00:00:00Z`."),
+					"date_to":          computedString("Last second of the calendar period, RFC 3339, UTC. Example: `2024-01-31T23:59:59Z`."),
+					"num_of_successes": computedInt(fmt.Sprintf(d.subject.successes, "period")),
+					"num_of_failures":  computedInt(fmt.Sprintf(d.subject.failures, "period")),
+					"average_duration": computedInt("Mean duration of the runs in the period, in milliseconds. Example: `573`."),
+				}},
+			},
+		},
+	}
+}
+
+func (d *aggregatedStatsDataSource) Configure(_ context.Context, req datasource.ConfigureRequest, resp *datasource.ConfigureResponse) {
+	d.api = apiFrom(req.ProviderData, &resp.Diagnostics)
+}
+
+// lastStatsDay is where the 32-bit dates of Ylem's statistics end: it answers "no data" to a window beyond.
+var lastStatsDay = time.Date(2106, 2, 7, 0, 0, 0, 0, time.UTC)
+
+func (d *aggregatedStatsDataSource) ValidateConfig(ctx context.Context, req datasource.ValidateConfigRequest, resp *datasource.ValidateConfigResponse) {
+	var dateFrom, period types.String
+	var number types.Int64
+	resp.Diagnostics.Append(req.Config.GetAttribute(ctx, path.Root("date_from"), &dateFrom)...)
+	resp.Diagnostics.Append(req.Config.GetAttribute(ctx, path.Root("period"), &period)...)
+	resp.Diagnostics.Append(req.Config.GetAttribute(ctx, path.Root("number_of_periods"), &number)...)
+	from, err := ylem.ParseTime(dateFrom.ValueString())
+	if err != nil || period.ValueString() == "" || number.ValueInt64() < 1 {
+		return // absent, not known yet, or refused by its own validator
+	}
+	n := int(min(number.ValueInt64(), 100_000)) // enough to pass the end even in days
+	years, months, days := 0, 0, 0
+	switch ylem.Period(period.ValueString()) {
+	case "day":
+		days = n
+	case "week":
+		days = 7 * n
+	case "month":
+		months = n
+	case "quarter":
+		months = 3 * n
+	default:
+		years = n
+	}
+	day := from.Truncate(24 * time.Hour) // as Ylem does
+	if end := day.AddDate(years, months, days); end.After(lastStatsDay) {
+		resp.Diagnostics.AddAttributeError(path.Root("number_of_periods"), "Too many periods", fmt.Sprintf(
+			"%d periods (%s) from %s on end after 2106-02-07, the last day that Ylem's statistics know: Ylem would answer that nothing ran. Ask for fewer.",
+			number.ValueInt64(), period.ValueString(), from.Format(time.DateOnly)))
+	}
+}
+
+func (d *aggregatedStatsDataSource) Read(ctx context.Context, req datasource.ReadRequest, resp *datasource.ReadResponse) {
+	var uuid, dateFrom, period types.String
+	var number types.Int64
+	at := path.Root(d.subject.attribute)
+	resp.Diagnostics.Append(req.Config.GetAttribute(ctx, at, &uuid)...)
+	resp.Diagnostics.Append(req.Config.GetAttribute(ctx, path.Root("date_from"), &dateFrom)...)
+	resp.Diagnostics.Append(req.Config.GetAttribute(ctx, path.Root("period"), &period)...)
+	resp.Diagnostics.Append(req.Config.GetAttribute(ctx, path.Root("number_of_periods"), &number)...)
+	if resp.Diagnostics.HasError() || !d.api.ready(&resp.Diagnostics) {
+		return
+	}
+	from, err := ylem.ParseTime(dateFrom.ValueString())
+	if err != nil {
+		resp.Diagnostics.AddAttributeError(path.Root("date_from"), "Invalid time", err.Error())
+		return
+	}
+	stats, err := d.api.client.AggregatedStats(ctx, d.subject.api, uuid.ValueString(), from, ylem.Period(period.ValueString()), number.ValueInt64())
+	if err != nil {
+		addError(&resp.Diagnostics, at, d.subject.noun+" "+uuid.ValueString(), err)
+		return
+	}
+	models := make([]periodStatsModel, len(stats))
+	for i, s := range stats {
+		models[i] = periodStatsModel{
+			DateFrom:        timeValue(s.DateFrom),
+			DateTo:          timeValue(s.DateTo),
+			NumOfSuccesses:  s.NumOfSuccesses,
+			NumOfFailures:   s.NumOfFailures,
+			AverageDuration: s.AverageDuration,
+		}
+	}
+	resp.Diagnostics.Append(setState(ctx, req.Config, &resp.State, map[string]any{"stats": models})...)
+}
+
+func periodNames() []string {
+	names := make([]string, len(ylem.Periods))
+	for i, p := range ylem.Periods {
+		names[i] = string(p)
+	}
+	return names
+}

@@ -1,0 +1,71 @@
+package provider
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/hashicorp/terraform-plugin-framework/datasource"
+	"github.com/hashicorp/terraform-plugin-framework/datasource/schema"
+	"github.com/hashicorp/terraform-plugin-framework/path"
+	"github.com/hashicorp/terraform-plugin-framework/types"
+
+	"github.com/ylem-co/terraform-provider-ylem/internal/ylem"
+)
+
+var _ datasource.DataSourceWithConfigure = (*lastRunDataSource)(nil)
+
+func newLastRunDataSource(s subject) func() datasource.DataSource {
+	return func() datasource.DataSource { return &lastRunDataSource{subject: s} }
+}
+
+type lastRunDataSource struct {
+	subject subject
+	api     api
+}
+
+func (d *lastRunDataSource) Metadata(_ context.Context, req datasource.MetadataRequest, resp *datasource.MetadataResponse) {
+	resp.TypeName = fmt.Sprintf("%s_%s_last_run", req.ProviderTypeName, d.subject.noun)
+}
+
+func (d *lastRunDataSource) Schema(_ context.Context, _ datasource.SchemaRequest, resp *datasource.SchemaResponse) {
+	resp.Schema = schema.Schema{
+		MarkdownDescription: fmt.Sprintf("Reads how the last run of a %[1]s went. Needs the scope `stats:read`.\n\n"+
+			"Ylem answers alike for a %[1]s that never ran, that does not exist, or that belongs to another organization: then every "+
+			"value is null, and a warning says so, so that a first apply does not fail.", d.subject.noun),
+		Attributes: map[string]schema.Attribute{
+			d.subject.attribute: d.subject.uuidAttribute(),
+			"is_successful":     computedBool("Whether the last run was successful. Null: nothing ran. Example: `true`."),
+			"executed_at":       computedString("When the last run was executed, RFC 3339, UTC. Null: nothing ran. Example: `2024-01-31T14:23:01Z`."),
+			"duration":          computedInt("How long the last run took, in milliseconds. Null: nothing ran. Example: `1250`."),
+		},
+	}
+}
+
+func (d *lastRunDataSource) Configure(_ context.Context, req datasource.ConfigureRequest, resp *datasource.ConfigureResponse) {
+	d.api = apiFrom(req.ProviderData, &resp.Diagnostics)
+}
+
+func (d *lastRunDataSource) Read(ctx context.Context, req datasource.ReadRequest, resp *datasource.ReadResponse) {
+	var uuid types.String
+	at := path.Root(d.subject.attribute)
+	resp.Diagnostics.Append(req.Config.GetAttribute(ctx, at, &uuid)...)
+	if !d.api.ready(&resp.Diagnostics) {
+		return
+	}
+	last, err := d.api.client.LastRun(ctx, d.subject.api, uuid.ValueString())
+	if e, ok := errors.AsType[*ylem.Error](err); ok && e.NoData() {
+		resp.Diagnostics.AddAttributeWarning(at, "No last run", fmt.Sprintf(
+			"Ylem has no last run of %s %s: it never ran, does not exist, or belongs to another organization than the OAuth client (Ylem does not say which). "+
+				"Its values are null.", d.subject.noun, uuid.ValueString()))
+	} else if err != nil {
+		addError(&resp.Diagnostics, at, d.subject.noun+" "+uuid.ValueString(), err)
+		return
+	}
+	ran := !last.ExecutedAt.IsZero()
+	resp.Diagnostics.Append(setState(ctx, req.Config, &resp.State, map[string]any{
+		"is_successful": orNull(ran, types.BoolValue(last.IsSuccessful), types.BoolNull()),
+		"executed_at":   timeValue(last.ExecutedAt),
+		"duration":      orNull(ran, types.Int64Value(last.Duration), types.Int64Null()),
+	})...)
+}

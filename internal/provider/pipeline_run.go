@@ -1,0 +1,188 @@
+package provider
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/hashicorp/terraform-plugin-framework/diag"
+	"github.com/hashicorp/terraform-plugin-framework/path"
+	"github.com/hashicorp/terraform-plugin-framework/types"
+	"github.com/hashicorp/terraform-plugin-framework/types/basetypes"
+
+	"github.com/ylem-co/terraform-provider-ylem/internal/ylem"
+)
+
+// What waiting does unless it is told otherwise.
+const (
+	defaultQuietPeriod  = "30s"
+	defaultPollInterval = "5s"
+	defaultTimeout      = 20 * time.Minute
+
+	orError = "error" // of on_failure and on_timeout
+	orWarn  = "warn"
+)
+
+// Descriptions that the resource and the action share: both start a run and wait for it.
+const (
+	inputDescription = "What the pipeline's *External trigger* task receives, byte for byte: usually JSON, written as " +
+		"`jsonencode({ day = \"2024-01-31\" })`, but any text will do, up to 65,535 bytes."
+	waitDescription = "`true` waits until the run has finished. Also needs the scope `stats:read`. Unset: `false`."
+
+	completionDescription = "How the end of the run is recognised. Ylem has no status of a run: it only logs the tasks that have finished, and does not tell " +
+		"how many there are. A failed task always ends it. Unset: `{}`, that is the defaults below."
+	finalTasksDescription = "UUIDs of the tasks that end the pipeline, one for each branch, such as `[\"449c3c47-427e-465e-b1d2-0bf257b714e4\"]`: the run has succeeded " +
+		"as soon as all of them have reported. Unset: it has succeeded when no task has reported for `quiet_period`."
+	quietPeriodDescription = "How long no task must report for the run to have succeeded, as a duration such as `2m`. Make it longer than the pipeline's " +
+		"longest task, or give `final_task_uuids`, which is exact. Unset: `30s`."
+	pollIntervalDescription = "Pause between two looks at the log, as a duration such as `10s`. Unset: `5s`."
+
+	onFailureDescription = "What waiting makes of a failed run: `error` or `warn`. Unset: `error`."
+	onTimeoutDescription = "What waiting makes of a run that outlasts the timeout: `error` or `warn`; the run itself goes on. Unset: `error`."
+)
+
+// completionModel is the attribute completion.
+type completionModel struct {
+	FinalTaskUUIDs types.Set    `tfsdk:"final_task_uuids"`
+	QuietPeriod    types.String `tfsdk:"quiet_period"`
+	PollInterval   types.String `tfsdk:"poll_interval"`
+}
+
+// completionFrom reads the attribute completion; what is unset has its default.
+func completionFrom(ctx context.Context, object types.Object, diags *diag.Diagnostics) (c ylem.Completion, pollInterval time.Duration) {
+	var m completionModel
+	if !object.IsNull() {
+		diags.Append(object.As(ctx, &m, basetypes.ObjectAsOptions{})...)
+	}
+	duration := func(s types.String, unset string) time.Duration {
+		text := s.ValueString()
+		if text == "" {
+			text = unset
+		}
+		d, err := time.ParseDuration(text)
+		if err != nil { // its validator has seen it, unless it was unknown then
+			diags.AddAttributeError(path.Root("completion"), "Invalid duration", err.Error())
+		}
+		return d
+	}
+	if !m.FinalTaskUUIDs.IsNull() {
+		diags.Append(m.FinalTaskUUIDs.ElementsAs(ctx, &c.FinalTaskUUIDs, false)...)
+	}
+	c.QuietPeriod = duration(m.QuietPeriod, defaultQuietPeriod)
+	return c, duration(m.PollInterval, defaultPollInterval)
+}
+
+// start starts a run. Where the run is to be waited for, it makes sure first that its log may be read: a run that
+// is started and cannot be followed helps nobody.
+func (a api) start(ctx context.Context, pipelineUUID string, input types.String, wait bool, diags *diag.Diagnostics) (ylem.Run, bool) {
+	if wait {
+		if err := a.client.CanWatch(ctx, pipelineUUID); err != nil {
+			addStartError(diags, pipelineUUID, time.Time{}, err)
+			return ylem.Run{}, false
+		}
+	}
+	sent := time.Now()
+	run, err := a.client.RunPipeline(ctx, pipelineUUID, []byte(input.ValueString()))
+	if err != nil {
+		addStartError(diags, pipelineUUID, sent, err)
+		return ylem.Run{}, false
+	}
+	return run, true
+}
+
+// waiting is how a run is waited for, and what is told of the ways in which that can end.
+type waiting struct {
+	run                  ylem.RunRef
+	watch                ylem.Watch
+	onFailure, onTimeout string
+	deadline             time.Time
+	timeout              time.Duration // which the deadline comes from
+
+	afterFailure, afterTimeout, afterInterrupt string // what to do next
+}
+
+// wait waits for a run and explains how that ended, with errors or warnings as configured.
+func (a api) wait(ctx context.Context, w waiting, diags *diag.Diagnostics) ylem.Progress {
+	started := time.Now()
+	deadline, cancel := context.WithDeadline(ctx, w.deadline)
+	defer cancel()
+	progress, err := a.client.WatchRun(deadline, w.run, w.watch)
+	name := fmt.Sprintf("Run %s of pipeline %s", w.run.RunUUID, w.run.PipelineUUID)
+
+	switch {
+	case progress.Status == ylem.StatusFailed:
+		report(diags, w.onFailure, "The run failed",
+			fmt.Sprintf("%s failed after %s.\n\n%s\n%s", name, tookFor(progress, w.run, started), failures(progress), w.afterFailure))
+	case progress.Status == ylem.StatusSucceeded:
+	case ctx.Err() != nil:
+		diags.AddWarning("Stopped waiting for the run", fmt.Sprintf(
+			"%s goes on in Ylem; %s. %s", name, reported(progress), w.afterInterrupt))
+	case deadline.Err() != nil:
+		detail := fmt.Sprintf("%s has not finished within %s and goes on in Ylem; %s.\n\n%s", name, w.timeout, reported(progress), w.afterTimeout)
+		if e, ok := errors.AsType[*ylem.Error](err); ok {
+			detail += "\n\nThe log could not be read the last time:\n" + answer(e)
+		}
+		report(diags, w.onTimeout, "The run outlasted the timeout", detail)
+	default:
+		e, _ := errors.AsType[*ylem.Error](err)
+		summary, advice := explain(e)
+		diags.AddAttributeError(path.Root("wait_for_completion"), summary, fmt.Sprintf(
+			"%s was started and goes on in Ylem, but it cannot be waited for. %s\n\n%s\n\n%s", name, advice, w.afterTimeout, answer(e)))
+	}
+	return progress
+}
+
+// report adds an error or a warning, as the policy says.
+func report(diags *diag.Diagnostics, policy string, summary, detail string) {
+	if policy == orWarn {
+		diags.AddWarning(summary, detail)
+	} else {
+		diags.AddError(summary, detail)
+	}
+}
+
+func tookFor(p ylem.Progress, run ylem.RunRef, waitedSince time.Time) time.Duration {
+	if took := p.FinishedAt.Sub(run.TriggeredAt); took > 0 {
+		return took.Round(time.Millisecond)
+	}
+	return time.Since(waitedSince).Round(time.Millisecond)
+}
+
+func reported(p ylem.Progress) string {
+	switch n := len(p.Rows); n {
+	case 0:
+		return "no task has reported yet"
+	case 1:
+		return "1 task has reported"
+	default:
+		return fmt.Sprintf("%d tasks have reported", n)
+	}
+}
+
+// maxFailures is how many failed tasks a diagnostic names: a for-each can fail a thousand times.
+const maxFailures = 10
+
+// failures names each failed task with its faults.
+func failures(p ylem.Progress) string {
+	var b strings.Builder
+	failed := p.Failed()
+	for i, row := range failed {
+		if i == maxFailures {
+			fmt.Fprintf(&b, "and %d more\n", len(failed)-i)
+			break
+		}
+		fmt.Fprintf(&b, "Task %s (%s): ", row.TaskUUID, row.TaskType)
+		var faults []string
+		for _, fault := range row.TaskErrors() {
+			faults = append(faults, fmt.Sprintf("%s %d: %s", fault.Severity, fault.Code, ylem.Shorten(fault.Message)))
+		}
+		if len(faults) == 0 {
+			text, _ := row.DecodeOutput()
+			faults = append(faults, "Ylem names no fault; output: "+ylem.Shorten(text))
+		}
+		b.WriteString(strings.Join(faults, "; ") + "\n")
+	}
+	return b.String()
+}

@@ -1,0 +1,172 @@
+package provider
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/hashicorp/terraform-plugin-framework-validators/setvalidator"
+	"github.com/hashicorp/terraform-plugin-framework-validators/stringvalidator"
+	"github.com/hashicorp/terraform-plugin-framework/action"
+	"github.com/hashicorp/terraform-plugin-framework/action/schema"
+	"github.com/hashicorp/terraform-plugin-framework/path"
+	"github.com/hashicorp/terraform-plugin-framework/schema/validator"
+	"github.com/hashicorp/terraform-plugin-framework/types"
+
+	"github.com/ylem-co/terraform-provider-ylem/internal/ylem"
+)
+
+var _ action.ActionWithConfigure = (*pipelineRunAction)(nil)
+
+func newPipelineRunAction() action.Action {
+	return &pipelineRunAction{heartbeat: 15 * time.Second}
+}
+
+type pipelineRunAction struct {
+	api       api
+	heartbeat time.Duration // the longest silence while a run is waited for
+}
+
+type pipelineRunActionModel struct {
+	PipelineUUID      types.String `tfsdk:"pipeline_uuid"`
+	Input             types.String `tfsdk:"input"`
+	InputWO           types.String `tfsdk:"input_wo"`
+	WaitForCompletion types.Bool   `tfsdk:"wait_for_completion"`
+	Completion        types.Object `tfsdk:"completion"`
+	OnFailure         types.String `tfsdk:"on_failure"`
+	OnTimeout         types.String `tfsdk:"on_timeout"`
+	Timeout           types.String `tfsdk:"timeout"`
+}
+
+func (a *pipelineRunAction) Metadata(_ context.Context, req action.MetadataRequest, resp *action.MetadataResponse) {
+	resp.TypeName = req.ProviderTypeName + "_pipeline_run"
+}
+
+func (a *pipelineRunAction) Schema(_ context.Context, _ action.SchemaRequest, resp *action.SchemaResponse) {
+	resp.Schema = schema.Schema{
+		MarkdownDescription: "Starts a run of a pipeline, and waits for it if asked to, each time it is invoked: by an `action_trigger` of a resource or by " +
+			"`terraform apply -invoke`. Terraform keeps nothing of it; to have the run in the state, use the resource `ylem_pipeline_run`. Needs Terraform 1.14 or later and the " +
+			"scope `pipelines:run`.",
+		Attributes: map[string]schema.Attribute{
+			"pipeline_uuid": schema.StringAttribute{
+				Required: true,
+				MarkdownDescription: "UUID of the pipeline to run, such as `" + pipelineSubject.example + "`. Ylem shows it on the pipeline's page. The pipeline must not be paused or a " +
+					"template, and must have an active task.",
+				Validators: []validator.String{uuidValidator{}},
+			},
+			"input": schema.StringAttribute{
+				Optional:            true,
+				MarkdownDescription: inputDescription + " Unset: none.",
+				Validators:          []validator.String{inputValidator{}, stringvalidator.ConflictsWith(path.MatchRoot("input_wo"))},
+			},
+			"input_wo": schema.StringAttribute{
+				Optional:            true, // and write-only: see writeOnlyActionInput
+				MarkdownDescription: "The same as `input` for secrets, also ephemeral ones: it is never kept in a plan. Example: `jsonencode({ token = var.token })`. Unset: none.",
+				Validators:          []validator.String{inputValidator{}},
+			},
+			"wait_for_completion": schema.BoolAttribute{
+				Optional:            true,
+				MarkdownDescription: waitDescription,
+			},
+			"completion": schema.SingleNestedAttribute{
+				Optional:            true,
+				MarkdownDescription: completionDescription,
+				Attributes: map[string]schema.Attribute{
+					"final_task_uuids": schema.SetAttribute{
+						Optional:            true,
+						ElementType:         types.StringType,
+						MarkdownDescription: finalTasksDescription,
+						Validators:          []validator.Set{setvalidator.SizeAtLeast(1), setvalidator.ValueStringsAre(uuidValidator{})},
+					},
+					"quiet_period": schema.StringAttribute{
+						Optional:            true,
+						MarkdownDescription: quietPeriodDescription,
+						Validators:          []validator.String{durationValidator{}},
+					},
+					"poll_interval": schema.StringAttribute{
+						Optional:            true,
+						MarkdownDescription: pollIntervalDescription,
+						Validators:          []validator.String{durationValidator{}},
+					},
+				},
+			},
+			"on_failure": schema.StringAttribute{
+				Optional:            true,
+				MarkdownDescription: onFailureDescription,
+				Validators:          []validator.String{stringvalidator.OneOf(orError, orWarn)},
+			},
+			"on_timeout": schema.StringAttribute{
+				Optional:            true,
+				MarkdownDescription: onTimeoutDescription,
+				Validators:          []validator.String{stringvalidator.OneOf(orError, orWarn)},
+			},
+			"timeout": schema.StringAttribute{
+				Optional:            true,
+				MarkdownDescription: "How long the run is waited for, as a duration such as `45m`. Unset: `20m`.",
+				Validators:          []validator.String{durationValidator{}},
+			},
+		},
+	}
+}
+
+func (a *pipelineRunAction) Configure(_ context.Context, req action.ConfigureRequest, resp *action.ConfigureResponse) {
+	a.api = apiFrom(req.ProviderData, &resp.Diagnostics)
+}
+
+func (a *pipelineRunAction) Invoke(ctx context.Context, req action.InvokeRequest, resp *action.InvokeResponse) {
+	var m pipelineRunActionModel
+	resp.Diagnostics.Append(req.Config.Get(ctx, &m)...)
+	if resp.Diagnostics.HasError() || !a.api.ready(&resp.Diagnostics) {
+		return
+	}
+	completion, pollInterval := completionFrom(ctx, m.Completion, &resp.Diagnostics)
+	timeout := defaultTimeout
+	if s := m.Timeout.ValueString(); s != "" {
+		timeout, _ = time.ParseDuration(s) // checked by its validator
+	}
+	if resp.Diagnostics.HasError() {
+		return
+	}
+	input := m.Input
+	if input.IsNull() {
+		input = m.InputWO
+	}
+
+	begin := time.Now()
+	run, ok := a.api.start(ctx, m.PipelineUUID.ValueString(), input, m.WaitForCompletion.ValueBool(), &resp.Diagnostics)
+	if !ok {
+		return
+	}
+	progress := func(format string, arguments ...any) {
+		resp.SendProgress(action.InvokeProgressEvent{Message: fmt.Sprintf(format, arguments...)})
+	}
+	progress("Started run %s of pipeline %s.", run.UUID, m.PipelineUUID.ValueString())
+	if !m.WaitForCompletion.ValueBool() {
+		return
+	}
+
+	tick := a.heartbeat / 15
+	told, toldAt := ylem.StatusPending, time.Now()
+	a.api.wait(ctx, waiting{
+		run:       ylem.RunRef{PipelineUUID: m.PipelineUUID.ValueString(), RunUUID: run.UUID, TriggeredAt: run.TriggeredAt},
+		onFailure: m.OnFailure.ValueString(),
+		onTimeout: m.OnTimeout.ValueString(),
+		deadline:  begin.Add(timeout),
+		timeout:   timeout,
+		watch: ylem.Watch{
+			Completion:   completion,
+			PollInterval: pollInterval,
+			Heartbeat:    tick,
+			Report: func(p ylem.Progress) {
+				if p.Status == told && time.Since(toldAt) < a.heartbeat-tick {
+					return
+				}
+				told, toldAt = p.Status, time.Now()
+				progress("Run %s: %s after %s, %s.", run.UUID, p.Status, time.Since(begin).Round(time.Second), reported(p))
+			},
+		},
+		afterFailure:   "Mend the pipeline or its input, and invoke the action again. on_failure = \"warn\" would accept the failed run.",
+		afterTimeout:   "Invoking the action again starts another run: look into Ylem for how this one goes on. To wait longer, raise \"timeout\".",
+		afterInterrupt: "Invoking the action again starts another run: look into Ylem for how this one goes on.",
+	}, &resp.Diagnostics)
+}

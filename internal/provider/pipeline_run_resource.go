@@ -1,0 +1,576 @@
+package provider
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/hashicorp/terraform-plugin-framework-timeouts/resource/timeouts"
+	"github.com/hashicorp/terraform-plugin-framework-validators/int64validator"
+	"github.com/hashicorp/terraform-plugin-framework-validators/setvalidator"
+	"github.com/hashicorp/terraform-plugin-framework-validators/stringvalidator"
+	"github.com/hashicorp/terraform-plugin-framework/diag"
+	"github.com/hashicorp/terraform-plugin-framework/path"
+	"github.com/hashicorp/terraform-plugin-framework/resource"
+	"github.com/hashicorp/terraform-plugin-framework/resource/identityschema"
+	"github.com/hashicorp/terraform-plugin-framework/resource/schema"
+	"github.com/hashicorp/terraform-plugin-framework/resource/schema/booldefault"
+	"github.com/hashicorp/terraform-plugin-framework/resource/schema/boolplanmodifier"
+	"github.com/hashicorp/terraform-plugin-framework/resource/schema/int64planmodifier"
+	"github.com/hashicorp/terraform-plugin-framework/resource/schema/listplanmodifier"
+	"github.com/hashicorp/terraform-plugin-framework/resource/schema/mapplanmodifier"
+	"github.com/hashicorp/terraform-plugin-framework/resource/schema/planmodifier"
+	"github.com/hashicorp/terraform-plugin-framework/resource/schema/stringdefault"
+	"github.com/hashicorp/terraform-plugin-framework/resource/schema/stringplanmodifier"
+	"github.com/hashicorp/terraform-plugin-framework/schema/validator"
+	"github.com/hashicorp/terraform-plugin-framework/tfsdk"
+	"github.com/hashicorp/terraform-plugin-framework/types"
+	"github.com/hashicorp/terraform-plugin-log/tflog"
+
+	"github.com/ylem-co/terraform-provider-ylem/internal/ylem"
+)
+
+var (
+	_ resource.ResourceWithConfigure   = (*pipelineRunResource)(nil)
+	_ resource.ResourceWithModifyPlan  = (*pipelineRunResource)(nil)
+	_ resource.ResourceWithImportState = (*pipelineRunResource)(nil)
+	_ resource.ResourceWithIdentity    = (*pipelineRunResource)(nil)
+)
+
+func newPipelineRunResource() resource.Resource { return &pipelineRunResource{} }
+
+type pipelineRunResource struct{ api api }
+
+type pipelineRunModel struct {
+	PipelineUUID      types.String   `tfsdk:"pipeline_uuid"`
+	Input             types.String   `tfsdk:"input"`
+	InputWO           types.String   `tfsdk:"input_wo"`
+	InputWOVersion    types.Int64    `tfsdk:"input_wo_version"`
+	Triggers          types.Map      `tfsdk:"triggers"`
+	WaitForCompletion types.Bool     `tfsdk:"wait_for_completion"`
+	Completion        types.Object   `tfsdk:"completion"`
+	OnFailure         types.String   `tfsdk:"on_failure"`
+	OnTimeout         types.String   `tfsdk:"on_timeout"`
+	Timeouts          timeouts.Value `tfsdk:"timeouts"`
+	ID                types.String   `tfsdk:"id"`
+	Status            types.String   `tfsdk:"status"`
+	IsSuccessful      types.Bool     `tfsdk:"is_successful"`
+	TriggeredAt       types.String   `tfsdk:"triggered_at"`
+	FinishedAt        types.String   `tfsdk:"finished_at"`
+	Duration          types.Int64    `tfsdk:"duration"`
+	TaskRuns          types.List     `tfsdk:"task_runs"`
+}
+
+// pipelineRunIdentity is what names a run across states.
+type pipelineRunIdentity struct {
+	PipelineUUID types.String `tfsdk:"pipeline_uuid"`
+	RunUUID      types.String `tfsdk:"run_uuid"`
+}
+
+// taskRunModel is a task of the run.
+type taskRunModel struct {
+	TaskUUID     string           `tfsdk:"task_uuid"`
+	TaskRunUUID  types.String     `tfsdk:"task_run_uuid"`
+	TaskType     types.String     `tfsdk:"task_type"`
+	State        string           `tfsdk:"state"`
+	IsSuccessful types.Bool       `tfsdk:"is_successful"`
+	Duration     types.Int64      `tfsdk:"duration"`
+	ExecutedAt   types.String     `tfsdk:"executed_at"`
+	Errors       []taskErrorModel `tfsdk:"errors"`
+}
+
+// taskRunObject is the shape of an element of task_runs.
+var taskRunObject = schema.NestedAttributeObject{Attributes: map[string]schema.Attribute{
+	"task_uuid":     schema.StringAttribute{Computed: true, MarkdownDescription: "UUID of the task."},
+	"task_run_uuid": schema.StringAttribute{Computed: true, MarkdownDescription: "UUID of this run of the task; null where Ylem does not tell it."},
+	"task_type":     schema.StringAttribute{Computed: true, MarkdownDescription: "Type of the task, such as `query`; null until it has reported."},
+	"state":         schema.StringAttribute{Computed: true, MarkdownDescription: "`pending`, `succeeded` or `failed`."},
+	"is_successful": schema.BoolAttribute{Computed: true, MarkdownDescription: "Whether the task succeeded; null until it has reported."},
+	"duration":      schema.Int64Attribute{Computed: true, MarkdownDescription: "How long the task took, in milliseconds, such as `120`; null until it has reported."},
+	"executed_at":   schema.StringAttribute{Computed: true, MarkdownDescription: "When the task was executed, RFC 3339, UTC; null until it has reported."},
+	"errors": schema.ListNestedAttribute{
+		Computed:            true,
+		MarkdownDescription: "Faults that the task reports; empty when it succeeded.",
+		NestedObject: schema.NestedAttributeObject{Attributes: map[string]schema.Attribute{
+			"code":     schema.Int64Attribute{Computed: true, MarkdownDescription: "Ylem's code of the fault, such as `200`."},
+			"severity": schema.StringAttribute{Computed: true, MarkdownDescription: "How bad it is, such as `error`."},
+			"message":  schema.StringAttribute{Computed: true, MarkdownDescription: "What went wrong, in Ylem's words."},
+		}},
+	},
+}}
+
+func (r *pipelineRunResource) Metadata(_ context.Context, req resource.MetadataRequest, resp *resource.MetadataResponse) {
+	resp.TypeName = req.ProviderTypeName + "_pipeline_run"
+}
+
+func (r *pipelineRunResource) Schema(ctx context.Context, _ resource.SchemaRequest, resp *resource.SchemaResponse) {
+	resp.Schema = schema.Schema{
+		MarkdownDescription: "Starts a run of a pipeline, and waits for it if asked to. One resource is one run: creating it starts the run, and whatever replaces it " +
+			"starts another. A run is a fact, so destroying the resource only forgets it; it neither stops nor undoes the run. Needs the scope `pipelines:run`, and " +
+			"`stats:read` to tell how the run went.\n\n" +
+			"Ylem cannot be asked twice for the same run, so a request that may have started one is never repeated: the error says so then. Terraform stores nothing of " +
+			"a resource before its creation returns: when the provider is killed while it waits, the run's UUID is found in the log (`TF_LOG_PROVIDER=INFO`: " +
+			"`Started run … of pipeline …`) and in Ylem, and `terraform import` brings the run back.",
+		Attributes: map[string]schema.Attribute{
+			"pipeline_uuid": schema.StringAttribute{
+				Required: true,
+				MarkdownDescription: "UUID of the pipeline to run, such as `" + pipelineSubject.example + "`. Ylem shows it on the pipeline's page. A change starts a new run. " +
+					"The pipeline must not be paused or a template, and must have an active task.",
+				Validators: []validator.String{uuidValidator{}},
+				PlanModifiers: []planmodifier.String{stringplanmodifier.RequiresReplaceIf(
+					func(_ context.Context, req planmodifier.StringRequest, resp *stringplanmodifier.RequiresReplaceIfFuncResponse) {
+						resp.RequiresReplace = !strings.EqualFold(req.StateValue.ValueString(), req.PlanValue.ValueString())
+					},
+					"Another pipeline means another run; upper and lower case mean the same.",
+					"Another pipeline means another run; upper and lower case mean the same.",
+				)},
+			},
+			"input": schema.StringAttribute{
+				Optional: true,
+				MarkdownDescription: inputDescription + " A change starts a new run. It is kept in Terraform's state: for secrets use `input_wo`. " +
+					"Unset: none.",
+				Validators: []validator.String{
+					inputValidator{},
+					stringvalidator.ConflictsWith(path.MatchRoot("input_wo"), path.MatchRoot("input_wo_version")),
+				},
+				PlanModifiers: []planmodifier.String{stringplanmodifier.RequiresReplaceIf(
+					func(ctx context.Context, req planmodifier.StringRequest, resp *stringplanmodifier.RequiresReplaceIfFuncResponse) {
+						resp.RequiresReplace = !req.StateValue.IsNull() || !justImported(ctx, req.Private)
+					}, newRunUnlessImported, newRunUnlessImported)},
+			},
+			"input_wo": schema.StringAttribute{
+				Optional:  true,
+				WriteOnly: true,
+				MarkdownDescription: "The same as `input` for secrets: it is never kept in a plan or in Terraform's state, so that a change of it is not seen. Change " +
+					"`input_wo_version` along with it. Needs Terraform 1.11 or later. Example: `jsonencode({ token = var.token })`. Unset: none.",
+				Validators: []validator.String{inputValidator{}},
+			},
+			"input_wo_version": schema.Int64Attribute{
+				Optional:            true,
+				MarkdownDescription: "A number, such as `1`, to raise whenever `input_wo` changes: a change starts a new run. Unset: changes of `input_wo` start none.",
+				Validators:          []validator.Int64{int64validator.AlsoRequires(path.MatchRoot("input_wo"))},
+				PlanModifiers: []planmodifier.Int64{int64planmodifier.RequiresReplaceIf(
+					func(ctx context.Context, req planmodifier.Int64Request, resp *int64planmodifier.RequiresReplaceIfFuncResponse) {
+						resp.RequiresReplace = !req.StateValue.IsNull() || !justImported(ctx, req.Private)
+					}, newRunUnlessImported, newRunUnlessImported)},
+			},
+			"triggers": schema.MapAttribute{
+				Optional:    true,
+				ElementType: types.StringType,
+				MarkdownDescription: "Any values whose change starts a new run, such as `{ schema = filesha256(\"schema.sql\") }`. Removing the whole map starts none. " +
+					"Unset: only the other arguments start runs.",
+				PlanModifiers: []planmodifier.Map{mapplanmodifier.RequiresReplaceIf(
+					func(ctx context.Context, req planmodifier.MapRequest, resp *mapplanmodifier.RequiresReplaceIfFuncResponse) {
+						resp.RequiresReplace = !req.ConfigValue.IsNull() && (!req.StateValue.IsNull() || !justImported(ctx, req.Private))
+					},
+					"A change of any value, but not the removal of the whole map, starts a new run.",
+					"A change of any value, but not the removal of the whole map, starts a new run.",
+				)},
+			},
+			"wait_for_completion": schema.BoolAttribute{
+				Optional: true,
+				Computed: true,
+				Default:  booldefault.StaticBool(false),
+				MarkdownDescription: waitDescription + " A run that has not finished yet, because of a timeout or an interrupt or because this was false, is waited for by the " +
+					"next apply, as an update in place that starts nothing.",
+			},
+			"completion": schema.SingleNestedAttribute{
+				Optional:            true,
+				MarkdownDescription: completionDescription,
+				Attributes: map[string]schema.Attribute{
+					"final_task_uuids": schema.SetAttribute{
+						Optional:            true,
+						ElementType:         types.StringType,
+						MarkdownDescription: finalTasksDescription,
+						Validators:          []validator.Set{setvalidator.SizeAtLeast(1), setvalidator.ValueStringsAre(uuidValidator{})},
+					},
+					"quiet_period": schema.StringAttribute{
+						Optional: true, Computed: true, Default: stringdefault.StaticString(defaultQuietPeriod),
+						MarkdownDescription: quietPeriodDescription,
+						Validators:          []validator.String{durationValidator{}},
+					},
+					"poll_interval": schema.StringAttribute{
+						Optional: true, Computed: true, Default: stringdefault.StaticString(defaultPollInterval),
+						MarkdownDescription: pollIntervalDescription,
+						Validators:          []validator.String{durationValidator{}},
+					},
+				},
+			},
+			"on_failure": schema.StringAttribute{
+				Optional:            true,
+				Computed:            true,
+				Default:             stringdefault.StaticString(orError),
+				MarkdownDescription: onFailureDescription + " With `error`, the next apply starts a new run; with `warn`, the failed run stays as it is.",
+				Validators:          []validator.String{stringvalidator.OneOf(orError, orWarn)},
+			},
+			"on_timeout": schema.StringAttribute{
+				Optional:            true,
+				Computed:            true,
+				Default:             stringdefault.StaticString(orError),
+				MarkdownDescription: onTimeoutDescription,
+				Validators:          []validator.String{stringvalidator.OneOf(orError, orWarn)},
+			},
+			"id": schema.StringAttribute{
+				Computed:            true,
+				MarkdownDescription: "UUID of the run, the `pipeline_run_uuid` of Ylem's logs.",
+				PlanModifiers:       []planmodifier.String{stringplanmodifier.UseStateForUnknown()},
+			},
+			"status": schema.StringAttribute{
+				Computed: true,
+				MarkdownDescription: "`pending` (no task has reported yet), `running`, `succeeded` or `failed`. The last two are final: they are never asked for again. A refresh " +
+					"finds out how far a run has got, in the way `completion` says; where the log cannot be read, the status stays as it is.",
+				PlanModifiers: []planmodifier.String{stringplanmodifier.UseStateForUnknown()},
+			},
+			"is_successful": schema.BoolAttribute{
+				Computed:            true,
+				MarkdownDescription: "Whether the run succeeded; null until that is known.",
+				PlanModifiers:       []planmodifier.Bool{boolplanmodifier.UseStateForUnknown()},
+			},
+			"triggered_at": schema.StringAttribute{
+				Computed: true,
+				MarkdownDescription: "When Ylem accepted the run, by its own clock: RFC 3339, UTC, such as `2024-01-31T14:23:01Z`. Of an imported run: when its first task was " +
+					"executed.",
+				PlanModifiers: []planmodifier.String{stringplanmodifier.UseStateForUnknown()},
+			},
+			"finished_at": schema.StringAttribute{
+				Computed:            true,
+				MarkdownDescription: "When the run's last task was executed, RFC 3339, UTC, such as `2024-01-31T14:23:09.5Z`; null until the run is known to have finished.",
+				PlanModifiers:       []planmodifier.String{stringplanmodifier.UseStateForUnknown()},
+			},
+			"duration": schema.Int64Attribute{
+				Computed:            true,
+				MarkdownDescription: "Sum of its tasks' durations, in milliseconds, as Ylem counts it, such as `1250`; null until the run is known to have finished.",
+				PlanModifiers:       []planmodifier.Int64{int64planmodifier.UseStateForUnknown()},
+			},
+			"task_runs": schema.ListNestedAttribute{
+				Computed: true,
+				MarkdownDescription: "The run's tasks as far as Ylem has told them, oldest first. Their outputs are not kept here, as they can be large or private: " +
+					"read them with the data source `ylem_pipeline_logs`.",
+				PlanModifiers: []planmodifier.List{listplanmodifier.UseStateForUnknown()},
+				NestedObject:  taskRunObject,
+			},
+		},
+		Blocks: map[string]schema.Block{
+			"timeouts": timeouts.Block(ctx, timeouts.Opts{
+				Create:            true,
+				Update:            true,
+				CreateDescription: "How long a new run is waited for, as a duration such as `45m`. Unset: `20m`.",
+				UpdateDescription: "How long a run that was started before is waited for, as a duration such as `45m`. Unset: `20m`.",
+			}),
+		},
+	}
+}
+
+func (r *pipelineRunResource) IdentitySchema(_ context.Context, _ resource.IdentitySchemaRequest, resp *resource.IdentitySchemaResponse) {
+	resp.IdentitySchema = identityschema.Schema{Attributes: map[string]identityschema.Attribute{
+		"pipeline_uuid": identityschema.StringAttribute{RequiredForImport: true, Description: "UUID of the pipeline, in lower case."},
+		"run_uuid":      identityschema.StringAttribute{RequiredForImport: true, Description: "UUID of the run, in lower case."},
+	}}
+}
+
+func (r *pipelineRunResource) Configure(_ context.Context, req resource.ConfigureRequest, resp *resource.ConfigureResponse) {
+	r.api = apiFrom(req.ProviderData, &resp.Diagnostics)
+}
+
+// ModifyPlan plans an update in place that goes on waiting for a run, or a new run after one that failed.
+func (r *pipelineRunResource) ModifyPlan(ctx context.Context, req resource.ModifyPlanRequest, resp *resource.ModifyPlanResponse) {
+	if req.State.Raw.IsNull() || req.Plan.Raw.IsNull() {
+		return
+	}
+	var plan, state pipelineRunModel
+	resp.Diagnostics.Append(req.Plan.Get(ctx, &plan)...)
+	resp.Diagnostics.Append(req.State.Get(ctx, &state)...)
+	if resp.Diagnostics.HasError() || !plan.WaitForCompletion.ValueBool() {
+		return
+	}
+	status := ylem.Status(state.Status.ValueString())
+	failed := status == ylem.StatusFailed && plan.OnFailure.ValueString() == orError && !justImported(ctx, req.Private)
+	if status.Final() && !failed {
+		return
+	}
+	plan.Status = types.StringUnknown()
+	plan.IsSuccessful = types.BoolUnknown()
+	plan.FinishedAt = types.StringUnknown()
+	plan.Duration = types.Int64Unknown()
+	plan.TaskRuns = types.ListUnknown(taskRunObject.Type())
+	resp.Diagnostics.Append(resp.Plan.Set(ctx, &plan)...)
+	if failed {
+		resp.RequiresReplace.Append(path.Root("status"))
+	}
+}
+
+func (r *pipelineRunResource) Create(ctx context.Context, req resource.CreateRequest, resp *resource.CreateResponse) {
+	var m pipelineRunModel
+	resp.Diagnostics.Append(req.Plan.Get(ctx, &m)...)
+	var inputWO types.String
+	resp.Diagnostics.Append(req.Config.GetAttribute(ctx, path.Root("input_wo"), &inputWO)...)
+	timeout, diags := m.Timeouts.Create(ctx, defaultTimeout)
+	resp.Diagnostics.Append(diags...)
+	if resp.Diagnostics.HasError() || !r.api.ready(&resp.Diagnostics) {
+		return
+	}
+	input := m.Input
+	if input.IsNull() {
+		input = inputWO
+	}
+	begin := time.Now()
+	run, ok := r.api.start(ctx, m.PipelineUUID.ValueString(), input, m.WaitForCompletion.ValueBool(), &resp.Diagnostics)
+	if !ok {
+		return
+	}
+	// From here on every way out keeps the run.
+	resp.Diagnostics.Append(m.setStarted(ctx, run)...)
+	resp.Diagnostics.Append(m.store(ctx, &resp.State, resp.Identity)...)
+	if m.WaitForCompletion.ValueBool() {
+		r.wait(ctx, &m, begin.Add(timeout), timeout, true, &resp.Diagnostics)
+		resp.Diagnostics.Append(m.store(ctx, &resp.State, resp.Identity)...)
+	}
+}
+
+// Read finds out how far the run has got, unless that is final. Nothing that the log says, or fails to say, removes
+// the run from the state: that would start another.
+func (r *pipelineRunResource) Read(ctx context.Context, req resource.ReadRequest, resp *resource.ReadResponse) {
+	var m pipelineRunModel
+	resp.Diagnostics.Append(req.State.Get(ctx, &m)...)
+	resp.Diagnostics.Append(ageImport(ctx, resp.Private)...)
+	if resp.Diagnostics.HasError() {
+		return
+	}
+	if !ylem.Status(m.Status.ValueString()).Final() && r.api.client != nil {
+		completion, _ := completionFrom(ctx, m.Completion, &resp.Diagnostics)
+		progress, err := r.api.client.Progress(ctx, m.ref(), completion)
+		if err != nil {
+			tflog.Warn(ctx, "The log of a run could not be read; its status stays as it is", map[string]any{
+				"run_uuid": m.ID.ValueString(), "error": err.Error(),
+			})
+		} else {
+			resp.Diagnostics.Append(m.setProgress(ctx, progress)...)
+		}
+	}
+	resp.Diagnostics.Append(m.store(ctx, &resp.State, resp.Identity)...)
+}
+
+// Update takes over arguments whose change starts no run, and goes on waiting where ModifyPlan said so.
+func (r *pipelineRunResource) Update(ctx context.Context, req resource.UpdateRequest, resp *resource.UpdateResponse) {
+	var m, state pipelineRunModel
+	resp.Diagnostics.Append(req.Plan.Get(ctx, &m)...)
+	resp.Diagnostics.Append(req.State.Get(ctx, &state)...)
+	timeout, diags := m.Timeouts.Update(ctx, defaultTimeout)
+	resp.Diagnostics.Append(diags...)
+	resume := m.Status.IsUnknown()
+	if resp.Diagnostics.HasError() || resume && !r.api.ready(&resp.Diagnostics) {
+		return
+	}
+	if resume {
+		m.Status, m.IsSuccessful = state.Status, state.IsSuccessful
+		m.FinishedAt, m.Duration, m.TaskRuns = state.FinishedAt, state.Duration, state.TaskRuns
+		r.wait(ctx, &m, time.Now().Add(timeout), timeout, false, &resp.Diagnostics)
+	}
+	resp.Diagnostics.Append(resp.Private.SetKey(ctx, importedKey, nil)...)
+	resp.Diagnostics.Append(m.store(ctx, &resp.State, resp.Identity)...)
+}
+
+// Delete only forgets the run: Ylem can neither stop nor delete one.
+func (r *pipelineRunResource) Delete(context.Context, resource.DeleteRequest, *resource.DeleteResponse) {
+}
+
+// ImportState brings a run into the state by PIPELINE_UUID/RUN_UUID or by its identity.
+func (r *pipelineRunResource) ImportState(ctx context.Context, req resource.ImportStateRequest, resp *resource.ImportStateResponse) {
+	pipelineUUID, runUUID, _ := strings.Cut(req.ID, "/")
+	if req.ID == "" {
+		var identity pipelineRunIdentity
+		resp.Diagnostics.Append(req.Identity.Get(ctx, &identity)...)
+		pipelineUUID, runUUID = identity.PipelineUUID.ValueString(), identity.RunUUID.ValueString()
+	}
+	if !ylem.ValidUUID(pipelineUUID) || !ylem.ValidUUID(runUUID) {
+		resp.Diagnostics.AddError("Invalid import ID", fmt.Sprintf(
+			"%q names no run. Write PIPELINE_UUID/RUN_UUID, such as %s/95295cbc-cee7-49cc-a11a-2f1788423934: the UUID of the pipeline, and that of the run as Ylem shows "+
+				"it or as it stands in the provider's log.", req.ID, pipelineSubject.example))
+	}
+	if resp.Diagnostics.HasError() || !r.api.ready(&resp.Diagnostics) {
+		return
+	}
+	rows, err := r.api.client.FindRun(ctx, pipelineUUID, runUUID)
+	if err != nil {
+		addError(&resp.Diagnostics, path.Empty(), "pipeline "+pipelineUUID, err)
+		return
+	}
+	if len(rows) == 0 {
+		resp.Diagnostics.AddError("The run is not in the log", fmt.Sprintf(
+			"The log of pipeline %s holds no row of run %s. Check both UUIDs. A run appears in the log when its first task has finished: if it was started just now, import it "+
+				"again a little later. Nothing was started.", pipelineUUID, runUUID))
+		return
+	}
+	first := ylem.Assess(runUUID, rows, time.Time{}, ylem.Completion{}).Rows[0]
+	for attribute, value := range map[string]any{
+		"pipeline_uuid":       pipelineUUID,
+		"id":                  strings.ToLower(runUUID),
+		"triggered_at":        timeValue(first.ExecutedAt),
+		"status":              string(ylem.StatusPending), // the refresh that follows finds out
+		"wait_for_completion": false,
+		"on_failure":          orError,
+		"on_timeout":          orError,
+	} {
+		resp.Diagnostics.Append(resp.State.SetAttribute(ctx, path.Root(attribute), value)...)
+	}
+	resp.Diagnostics.Append(resp.Private.SetKey(ctx, importedKey, []byte("0"))...)
+}
+
+// wait waits for the run that m names, and takes over what became of it.
+func (r *pipelineRunResource) wait(ctx context.Context, m *pipelineRunModel, deadline time.Time, timeout time.Duration, creating bool, diags *diag.Diagnostics) {
+	completion, pollInterval := completionFrom(ctx, m.Completion, diags)
+	if diags.HasError() {
+		return
+	}
+	w := waiting{
+		run:            m.ref(),
+		onFailure:      m.OnFailure.ValueString(),
+		onTimeout:      m.OnTimeout.ValueString(),
+		deadline:       deadline,
+		timeout:        timeout,
+		afterFailure:   "Mend the pipeline or its input; the next apply starts a new run. on_failure = \"warn\" would accept the failed run.",
+		afterTimeout:   "The next apply goes on waiting for it. To wait longer, raise \"update\" in the timeouts block.",
+		afterInterrupt: "The next apply goes on waiting for it and starts no other.",
+	}
+	if creating {
+		w.afterTimeout = "Terraform has marked the resource as tainted, so that a plain apply would start another run. To go on waiting for this one:\n\n" +
+			"  terraform untaint ADDRESS\n  terraform apply\n\n" +
+			"To wait longer, raise \"create\" in the timeouts block."
+		if m.OnTimeout.ValueString() == orWarn {
+			w.afterTimeout = "The next apply goes on waiting for it. To wait longer, raise \"create\" in the timeouts block."
+		}
+	}
+	status := ylem.Status("")
+	w.watch = ylem.Watch{Completion: completion, PollInterval: pollInterval, Report: func(p ylem.Progress) {
+		if p.Status != status {
+			status = p.Status
+			tflog.Info(ctx, "The run's status changed", map[string]any{"run_uuid": m.ID.ValueString(), "status": string(status)})
+		}
+	}}
+	progress := r.api.wait(ctx, w, diags)
+	diags.Append(m.setProgress(ctx, progress)...)
+}
+
+func (m *pipelineRunModel) ref() ylem.RunRef {
+	triggeredAt, _ := ylem.ParseTime(m.TriggeredAt.ValueString()) // ours: always valid
+	return ylem.RunRef{PipelineUUID: m.PipelineUUID.ValueString(), RunUUID: m.ID.ValueString(), TriggeredAt: triggeredAt}
+}
+
+// setStarted takes over what the answer to the start tells of a run.
+func (m *pipelineRunModel) setStarted(ctx context.Context, run ylem.Run) (diags diag.Diagnostics) {
+	m.ID = types.StringValue(run.UUID)
+	m.Status = types.StringValue(string(ylem.StatusPending))
+	m.IsSuccessful = types.BoolNull()
+	m.TriggeredAt = timeValue(run.TriggeredAt)
+	m.FinishedAt = types.StringNull()
+	m.Duration = types.Int64Null()
+	tasks := make([]taskRunModel, len(run.TaskRuns))
+	for i, task := range run.TaskRuns {
+		tasks[i] = taskRunModel{
+			TaskUUID:    task.TaskUUID,
+			TaskRunUUID: types.StringValue(task.TaskRunUUID),
+			State:       task.State,
+			Errors:      []taskErrorModel{},
+		}
+	}
+	m.TaskRuns, diags = types.ListValueFrom(ctx, taskRunObject.Type(), tasks)
+	return diags
+}
+
+// setProgress takes over what the log tells of a run. A log that tells less than was known before, because rows
+// have aged out of it, takes nothing back.
+func (m *pipelineRunModel) setProgress(ctx context.Context, p ylem.Progress) (diags diag.Diagnostics) {
+	if p.Status == ylem.StatusPending {
+		if m.TaskRuns.IsNull() {
+			m.TaskRuns, diags = types.ListValueFrom(ctx, taskRunObject.Type(), []taskRunModel{})
+		}
+		return diags
+	}
+	var known []taskRunModel
+	diags.Append(m.TaskRuns.ElementsAs(ctx, &known, false)...)
+	tasks := make([]taskRunModel, 0, len(p.Rows)+len(known))
+	for _, row := range p.Rows {
+		task := taskRunModel{
+			TaskUUID:     row.TaskUUID,
+			TaskType:     types.StringValue(row.TaskType),
+			State:        string(ylem.StatusSucceeded),
+			IsSuccessful: types.BoolValue(row.IsSuccessful),
+			Duration:     types.Int64Value(row.Duration),
+			ExecutedAt:   timeValue(row.ExecutedAt),
+			Errors:       taskErrorModels(row.TaskErrors()),
+		}
+		if !row.IsSuccessful {
+			task.State = string(ylem.StatusFailed)
+		}
+		if i := slices.IndexFunc(known, func(k taskRunModel) bool { return strings.EqualFold(k.TaskUUID, row.TaskUUID) }); i >= 0 {
+			task.TaskRunUUID = known[i].TaskRunUUID
+			known = slices.Delete(known, i, i+1)
+		}
+		tasks = append(tasks, task)
+	}
+	for _, task := range known {
+		if task.IsSuccessful.IsNull() { // still to report
+			tasks = append(tasks, task)
+		}
+	}
+
+	m.Status = types.StringValue(string(p.Status))
+	if p.Status.Final() {
+		m.IsSuccessful = types.BoolValue(p.Status == ylem.StatusSucceeded)
+		m.FinishedAt = timeValue(p.FinishedAt)
+		m.Duration = types.Int64Value(p.Duration)
+	}
+	var more diag.Diagnostics
+	m.TaskRuns, more = types.ListValueFrom(ctx, taskRunObject.Type(), tasks)
+	diags.Append(more...)
+	return diags
+}
+
+// store writes the state and, where Terraform knows them, the identity.
+func (m *pipelineRunModel) store(ctx context.Context, state *tfsdk.State, identity *tfsdk.ResourceIdentity) (diags diag.Diagnostics) {
+	m.InputWO = types.StringNull() // write-only
+	diags.Append(state.Set(ctx, m)...)
+	if identity != nil {
+		diags.Append(identity.Set(ctx, pipelineRunIdentity{
+			PipelineUUID: types.StringValue(strings.ToLower(m.PipelineUUID.ValueString())),
+			RunUUID:      types.StringValue(strings.ToLower(m.ID.ValueString())),
+		})...)
+	}
+	return diags
+}
+
+// An imported run knows neither its input nor its triggers, so the first plan after the import takes them from the
+// configuration without starting a run. importedKey keeps, in the resource's private state, how often the run was
+// read since: once within the import, once more for the first plan where the import was a command of its own.
+// Afterwards a plan that adds them means it.
+const importedKey = "imported"
+
+const importReads = 2
+
+const newRunUnlessImported = "A change starts a new run; the first plan after an import takes the value over."
+
+// privateState is what the private states of all requests have in common.
+type privateState interface {
+	GetKey(ctx context.Context, key string) ([]byte, diag.Diagnostics)
+	SetKey(ctx context.Context, key string, value []byte) diag.Diagnostics
+}
+
+func justImported(ctx context.Context, private privateState) bool {
+	reads, _ := private.GetKey(ctx, importedKey)
+	return len(reads) > 0
+}
+
+func ageImport(ctx context.Context, private privateState) diag.Diagnostics {
+	value, diags := private.GetKey(ctx, importedKey)
+	if len(value) == 0 {
+		return diags
+	}
+	reads, err := strconv.Atoi(string(value))
+	if err != nil || reads >= importReads {
+		return private.SetKey(ctx, importedKey, nil)
+	}
+	return private.SetKey(ctx, importedKey, []byte(strconv.Itoa(reads+1)))
+}

@@ -1,0 +1,611 @@
+package provider
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"runtime"
+	"strconv"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/hashicorp/terraform-plugin-testing/helper/resource"
+	"github.com/hashicorp/terraform-plugin-testing/knownvalue"
+	"github.com/hashicorp/terraform-plugin-testing/plancheck"
+	"github.com/hashicorp/terraform-plugin-testing/tfjsonpath"
+
+	"github.com/ylem-co/terraform-provider-ylem/internal/ylemtest"
+)
+
+// movableClock is the real time, moved on by a test that cannot wait.
+type movableClock struct {
+	mu    sync.Mutex
+	moved time.Duration
+}
+
+func (c *movableClock) now() time.Time {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return time.Now().Add(c.moved)
+}
+
+func (c *movableClock) move(d time.Duration) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.moved += d
+}
+
+// now is the sandbox's time as long as it has no clock of its own.
+func (s *sandbox) now() time.Time { return time.Now() }
+
+// tasks are the UUIDs of a pipeline's tasks.
+func (s *sandbox) tasks(pipelineUUID string) (uuids []string) {
+	s.UpdatePipeline(pipelineUUID, func(p *ylemtest.Pipeline) {
+		for _, task := range p.Tasks {
+			uuids = append(uuids, task.UUID)
+		}
+	})
+	return uuids
+}
+
+// resetRequests is a plan check that lets the sandbox forget the requests so far.
+type resetRequests struct{ s *sandbox }
+
+func (r resetRequests) CheckPlan(context.Context, plancheck.CheckPlanRequest, *plancheck.CheckPlanResponse) {
+	r.s.ResetRequests()
+}
+
+// eventually waits until something has happened, and fails the test where it does not within a minute.
+func eventually(t *testing.T, what string, happened func() bool) {
+	t.Helper()
+	deadline := time.Now().Add(time.Minute)
+	for !happened() {
+		if time.Now().After(deadline) {
+			t.Fatalf("did not happen within a minute: %s", what)
+		}
+		time.Sleep(5 * time.Millisecond) // between two looks
+	}
+}
+
+// loosely matches a text wherever terraform broke its lines.
+func loosely(text string) *regexp.Regexp {
+	words := strings.Fields(text)
+	for i, word := range words {
+		words[i] = regexp.QuoteMeta(word)
+	}
+	return regexp.MustCompile(strings.Join(words, `[\s│|]+`))
+}
+
+// slow is a pipeline whose only task takes an hour, which the test moves the clock on for.
+func (s *sandbox) slow() string {
+	return s.AddPipeline(ylemtest.Pipeline{Tasks: []ylemtest.Task{{Duration: time.Hour}}}).UUID
+}
+
+const (
+	pollQuickly = `completion = { poll_interval = "20ms" }`
+	waiting20ms = "wait_for_completion = true\n" + pollQuickly
+	waitBriefly = waiting20ms + "\ntimeouts {\n  create = \"300ms\"\n  update = \"300ms\"\n}"
+)
+
+func TestAccWaitSucceeds(t *testing.T) {
+	s := newSandbox(t)
+	first, second := ylemtest.NewUUID(), ylemtest.NewUUID()
+	p := s.AddPipeline(ylemtest.Pipeline{Tasks: []ylemtest.Task{
+		{UUID: first, Duration: 30 * time.Millisecond, Type: "query"},
+		{UUID: second, Duration: 50 * time.Millisecond, Type: "transformer", After: []string{first}},
+	}}).UUID
+	tasks := knownvalue.ListExact([]knownvalue.Check{
+		knownvalue.ObjectPartial(map[string]knownvalue.Check{
+			"task_uuid": text(first), "task_type": text("query"), "state": text("succeeded"), "is_successful": knownvalue.Bool(true),
+			"duration": knownvalue.Int64Exact(30), "executed_at": knownvalue.NotNull(), "errors": knownvalue.ListExact(nil), "task_run_uuid": knownvalue.Null(),
+		}),
+		knownvalue.ObjectPartial(map[string]knownvalue.Check{"task_uuid": text(second), "duration": knownvalue.Int64Exact(50)}),
+	})
+	acceptance(
+		t,
+		s.step(t, s.run(p, fmt.Sprintf("wait_for_completion = true\ncompletion = { final_task_uuids = [%q], poll_interval = \"10ms\" }", strings.ToUpper(second))), firstRun, 1,
+			has("status", text("succeeded")), has("is_successful", knownvalue.Bool(true)), has("duration", knownvalue.Int64Exact(80)),
+			has("finished_at", knownvalue.NotNull()), has("task_runs", tasks)),
+		s.step(t, s.run(p, "wait_for_completion = true\ntriggers = { a = 1 }\ncompletion = { quiet_period = \"1s\", poll_interval = \"10ms\" }"), newRun, 2,
+			has("status", text("succeeded")), has("task_runs", tasks)),
+	)
+}
+
+func TestAccWaitOfTheReferenceDialectKeepsTheTaskRuns(t *testing.T) {
+	s := newSandbox(t, ylemtest.WithDialect(ylemtest.Reference))
+	first, second := ylemtest.NewUUID(), ylemtest.NewUUID()
+	p := s.AddPipeline(ylemtest.Pipeline{Tasks: []ylemtest.Task{{UUID: first}, {UUID: second, Unended: true}}}).UUID
+	acceptance(t, s.step(t, s.run(p, fmt.Sprintf("wait_for_completion = true\ncompletion = { final_task_uuids = [%q], poll_interval = \"10ms\" }", first)), firstRun, 1,
+		has("status", text("succeeded")),
+		has("task_runs", knownvalue.ListExact([]knownvalue.Check{
+			knownvalue.ObjectPartial(map[string]knownvalue.Check{"task_uuid": text(first), "state": text("succeeded"), "task_run_uuid": knownvalue.NotNull()}),
+			knownvalue.ObjectPartial(map[string]knownvalue.Check{"task_uuid": text(second), "state": text("pending"), "task_run_uuid": knownvalue.NotNull()}),
+		}))))
+}
+
+func TestAccWaitNoticesFailure(t *testing.T) {
+	s := newSandbox(t)
+	failing := ylemtest.NewUUID()
+	p := s.AddPipeline(ylemtest.Pipeline{Tasks: []ylemtest.Task{
+		{UUID: failing, Type: "query", Errors: []ylemtest.TaskError{{Code: 204, Message: "no such table: orders\n" + strings.Repeat("x", 5000)}}},
+		{Unended: true}, // a branch that runs on
+	}}).UUID
+	acceptance(
+		t,
+		resource.TestStep{
+			Config:      s.run(p, waiting20ms),
+			ExpectError: regexp.MustCompile(`(?s)The run failed.*` + p + `.*Task\s+` + failing + `\s+\(query\):\s+error\s+204:\s+no\s+such\s+table:\s+orders.*the\s+next\s+apply\s+starts\s+a\s+new\s+run`),
+		},
+		resource.TestStep{ // tainted: the next apply starts anew
+			Config:           s.run(p, waiting20ms),
+			ConfigPlanChecks: planned(newRun),
+			ExpectError:      loosely("The run failed"),
+		},
+		s.step(t, s.run(p, waiting20ms+"\non_failure = \"warn\""), newRun, 3,
+			has("status", text("failed")), has("is_successful", knownvalue.Bool(false)), has("task_runs", knownvalue.ListPartial(map[int]knownvalue.Check{
+				0: knownvalue.ObjectPartial(map[string]knownvalue.Check{"state": text("failed"), "errors": knownvalue.ListPartial(map[int]knownvalue.Check{
+					0: knownvalue.ObjectPartial(map[string]knownvalue.Check{"code": knownvalue.Int64Exact(204), "severity": text("error")}),
+				})}),
+			}))),
+		s.step(t, s.run(p, waiting20ms+"\non_failure = \"warn\""), nothing, 3),
+		s.step(t, s.run(p, pollQuickly), inPlace, 3), // nobody waits any more
+		resource.TestStep{ // a failed run that is no longer accepted
+			Config: s.run(p, waiting20ms), ConfigPlanChecks: planned(newRun), ExpectError: loosely("The run failed"),
+		},
+	)
+}
+
+func TestAccWaitIsTurnedOnLater(t *testing.T) {
+	clock := &movableClock{}
+	s := newSandbox(t, ylemtest.WithClock(clock.now))
+	p := s.slow()
+	acceptance(
+		t,
+		s.step(t, s.run(p, pollQuickly), firstRun, 1, has("status", text("pending"))),
+		resource.TestStep{
+			PreConfig: func() {
+				go func() { // the run ends while it is waited for
+					for s.count(ylemtest.RouteLogs) < 4 {
+						time.Sleep(time.Millisecond)
+					}
+					clock.move(2 * time.Hour)
+				}()
+				s.ResetRequests()
+			},
+			Config: s.run(p, waiting20ms),
+			ConfigPlanChecks: resource.ConfigPlanChecks{PreApply: []plancheck.PlanCheck{
+				plancheck.ExpectResourceAction(runAddress, inPlace), plancheck.ExpectUnknownValue(runAddress, tfjsonpath.New("status")),
+			}},
+			PostApplyFunc: s.expectRequests(t, map[ylemtest.Route]int{ylemtest.RouteRun: 0}),
+		},
+		resource.TestStep{RefreshState: true},
+	)
+	if runs := s.Runs(p); len(runs) != 1 {
+		t.Errorf("%d runs", len(runs))
+	}
+}
+
+func TestAccWaitNoticesFailureInARefresh(t *testing.T) {
+	s := newSandbox(t)
+	p := s.AddPipeline(ylemtest.Pipeline{Tasks: []ylemtest.Task{{Errors: []ylemtest.TaskError{{Message: "boom"}}}}}).UUID
+	acceptance(
+		t,
+		resource.TestStep{Config: s.run(p, "")},
+		resource.TestStep{Config: s.run(p, ""), PreConfig: func() {
+			eventually(t, "the run fails", func() bool { return len(s.Rows(s.Runs(p)[0].UUID)) == 1 })
+		}},
+		s.step(t, s.run(p, ""), nothing, 1, has("status", text("failed"))),
+		resource.TestStep{Config: s.run(p, waiting20ms), ConfigPlanChecks: planned(newRun), ExpectError: loosely("The run failed")},
+	)
+}
+
+func TestAccWaitTimesOutWithAWarning(t *testing.T) {
+	clock := &movableClock{}
+	s := newSandbox(t, ylemtest.WithClock(clock.now))
+	p := s.slow()
+	config := s.run(p, waitBriefly+"\non_timeout = \"warn\"")
+	acceptance(
+		t,
+		resource.TestStep{
+			Config: config, ConfigPlanChecks: planned(firstRun), ExpectNonEmptyPlan: true, // it goes on waiting
+			PostApplyFunc: s.expectRequests(t, map[ylemtest.Route]int{ylemtest.RouteRun: 1}),
+		},
+		resource.TestStep{Config: config, ConfigPlanChecks: planned(inPlace), ExpectNonEmptyPlan: true},
+		resource.TestStep{
+			PreConfig:        func() { clock.move(2 * time.Hour) },
+			Config:           config,
+			ConfigPlanChecks: planned(nothing), // the refresh has found the end
+			PostApplyFunc:    s.expectRequests(t, map[ylemtest.Route]int{ylemtest.RouteRun: 1}),
+		},
+	)
+}
+
+func TestAccWrongLocalClockChangesNothing(t *testing.T) {
+	t.Parallel()
+	for name, wrong := range map[string]time.Duration{"an hour ahead": -time.Hour, "an hour behind": time.Hour} {
+		t.Run(name, func(t *testing.T) {
+			s := newSandbox(t, ylemtest.WithClock(func() time.Time { return time.Now().Add(wrong) }))
+			p := s.AddPipeline(ylemtest.Pipeline{Tasks: []ylemtest.Task{{}}}).UUID
+			acceptance(
+				t,
+				s.step(t, s.run(p, "wait_for_completion = true\ncompletion = { quiet_period = \"1s\", poll_interval = \"10ms\" }"), firstRun, 1, has("status", text("succeeded"))),
+				s.step(t, s.run(p, "triggers = { a = 1 }"), newRun, 2),
+				resource.TestStep{
+					PreConfig: func() {
+						eventually(t, "the run ends", func() bool { return len(s.Rows(s.Runs(p)[1].UUID)) == 1 })
+					},
+					RefreshState: true,
+				},
+				// Not succeeded: by the server's clock the run has been quiet for less than half a minute.
+				s.step(t, s.run(p, "triggers = { a = 1 }"), nothing, 2, has("status", text("running"))),
+			)
+			for _, run := range s.Runs(p) {
+				if since := run.StartedAt.Sub(time.Now().Add(wrong)); since > time.Minute || since < -time.Minute {
+					t.Errorf("the sandbox's clock is off: %s", since)
+				}
+			}
+		})
+	}
+}
+
+// What follows needs processes to interrupt and to kill: terraform and the built provider.
+
+// background runs a terraform command while the test goes on.
+type background struct {
+	*exec.Cmd
+	output *bytes.Buffer
+	done   chan struct{}
+}
+
+func (tf *terraform) start(t *testing.T, arguments ...string) *background {
+	t.Helper()
+	b := &background{Cmd: exec.CommandContext(t.Context(), terraformPath(), arguments...), output: new(bytes.Buffer), done: make(chan struct{})}
+	b.Dir, b.Env, b.Stdout, b.Stderr = tf.dir, tf.env, b.output, b.output
+	if err := b.Start(); err != nil {
+		t.Fatal(err)
+	}
+	go func() {
+		defer close(b.done)
+		_ = b.Wait()
+	}()
+	t.Cleanup(func() { _ = b.Process.Kill(); <-b.done })
+	return b
+}
+
+// wait returns the command's exit code and what it printed.
+func (b *background) wait(t *testing.T) (int, string) {
+	t.Helper()
+	select {
+	case <-b.done:
+	case <-time.After(time.Minute):
+		t.Fatalf("terraform does not end:\n%s", b.output)
+	}
+	return b.ProcessState.ExitCode(), b.output.String()
+}
+
+// killProvider ends the provider's process that terraform has started, without a word.
+func (b *background) killProvider(t *testing.T) {
+	t.Helper()
+	if runtime.GOOS != "linux" {
+		t.Skip("finds the provider's process in /proc: Linux only")
+	}
+	entries, err := os.ReadDir("/proc")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, entry := range entries {
+		pid, err := strconv.Atoi(entry.Name())
+		if err != nil {
+			continue
+		}
+		stat, _ := os.ReadFile(filepath.Join("/proc", entry.Name(), "stat"))
+		_, after, _ := bytes.Cut(stat, []byte(") "))
+		fields := strings.Fields(string(after))
+		exe, _ := os.Readlink(filepath.Join("/proc", entry.Name(), "exe"))
+		if len(fields) > 1 && fields[1] == strconv.Itoa(b.Process.Pid) && strings.Contains(exe, "terraform-provider-ylem") {
+			if err := syscall.Kill(pid, syscall.SIGKILL); err != nil {
+				t.Fatal(err)
+			}
+			return
+		}
+	}
+	t.Fatal("terraform has started no provider")
+}
+
+// runState is the run in terraform's state: nil when there is none.
+func (tf *terraform) runState(t *testing.T) (values map[string]any, tainted bool) {
+	t.Helper()
+	var state struct {
+		Values struct {
+			RootModule struct {
+				Resources []struct {
+					Address string         `json:"address"`
+					Values  map[string]any `json:"values"`
+					Tainted bool           `json:"tainted"`
+				} `json:"resources"`
+			} `json:"root_module"`
+		} `json:"values"`
+	}
+	if err := json.Unmarshal([]byte(tf.mustRun(t, 0, "show", "-json")), &state); err != nil {
+		t.Fatal(err)
+	}
+	for _, r := range state.Values.RootModule.Resources {
+		if r.Address == runAddress {
+			return r.Values, r.Tainted
+		}
+	}
+	return nil, false
+}
+
+// plan returns what terraform plans to do with the run.
+func (tf *terraform) plan(t *testing.T) string {
+	t.Helper()
+	if _, stderr, code := tf.run(t, "plan", "-out=plan", "-detailed-exitcode"); code == 1 {
+		t.Fatal(stderr)
+	}
+	var plan struct {
+		Changes []struct {
+			Address string `json:"address"`
+			Change  struct {
+				Actions []string `json:"actions"`
+			} `json:"change"`
+		} `json:"resource_changes"`
+	}
+	if err := json.Unmarshal([]byte(tf.mustRun(t, 0, "show", "-json", "plan")), &plan); err != nil {
+		t.Fatal(err)
+	}
+	for _, change := range plan.Changes {
+		if change.Address == runAddress {
+			return strings.Join(change.Change.Actions, "+")
+		}
+	}
+	return ""
+}
+
+// apply applies the last plan.
+func (tf *terraform) apply(t *testing.T) {
+	t.Helper()
+	tf.mustRun(t, 0, "apply", "plan")
+}
+
+// interrupted is a sandbox with a slow run, a terraform to wait for it, and the means to end it.
+type interrupted struct {
+	*sandbox
+	*terraform
+	clock    *movableClock
+	pipeline string
+}
+
+func newInterrupted(t *testing.T, arguments string, env ...string) *interrupted {
+	t.Helper()
+	clock := &movableClock{}
+	s := newSandbox(t, ylemtest.WithClock(clock.now))
+	p := s.slow()
+	return &interrupted{sandbox: s, clock: clock, pipeline: p, terraform: newTerraform(t, s.run(p, arguments), env...)}
+}
+
+// applyUntilPolled starts an apply, and returns when it waits for the run.
+func (i *interrupted) applyUntilPolled(t *testing.T) *background {
+	t.Helper()
+	i.ResetRequests()
+	b := i.start(t, "apply", "-auto-approve")
+	// A resumed wait follows a refresh, which also reads the log.
+	eventually(t, "the run is waited for", func() bool { return i.count(ylemtest.RouteLogs) >= 3 })
+	return b
+}
+
+// expectOneRun fails the test unless exactly one run was started, and terraform knows it.
+func (i *interrupted) expectOneRun(t *testing.T, status string) {
+	t.Helper()
+	runs := i.Runs(i.pipeline)
+	if len(runs) != 1 {
+		t.Fatalf("%d runs were started, want 1", len(runs))
+	}
+	values, tainted := i.runState(t)
+	if tainted || values["id"] != runs[0].UUID || values["status"] != status {
+		t.Errorf("the state holds run %v, %v (tainted: %t), want %s, %s", values["id"], values["status"], tainted, runs[0].UUID, status)
+	}
+}
+
+// finish lets the run end, and expects that an apply only waits for it.
+func (i *interrupted) finish(t *testing.T) {
+	t.Helper()
+	if action := i.terraform.plan(t); action != "update" {
+		t.Errorf("the next plan is to %s, want an update in place", action)
+	}
+	i.clock.move(2 * time.Hour)
+	i.terraform.apply(t)
+	i.expectOneRun(t, "succeeded")
+	if action := i.terraform.plan(t); action != "no-op" {
+		t.Errorf("the plan after that is to %s", action)
+	}
+}
+
+func TestAccWaitIsInterrupted(t *testing.T) {
+	t.Parallel()
+	i := newInterrupted(t, waiting20ms)
+	for range 2 { // the first wait, and a resumed one
+		b := i.applyUntilPolled(t)
+		if err := b.Process.Signal(os.Interrupt); err != nil {
+			t.Fatal(err)
+		}
+		if code, output := b.wait(t); code == 0 || !loosely("Stopped waiting for the run").MatchString(output) || !loosely("The next apply goes on waiting").MatchString(output) {
+			t.Errorf("exit code %d:\n%s", code, output)
+		}
+		i.expectOneRun(t, "pending")
+	}
+	i.finish(t)
+}
+
+func TestAccWaitTimesOutWithAnError(t *testing.T) {
+	t.Parallel()
+	i := newInterrupted(t, waitBriefly)
+	stdout, stderr, code := i.terraform.run(t, "apply", "-auto-approve")
+	for _, want := range []string{"The run outlasted the timeout", "has not finished within 300ms", "no task has reported yet", "terraform untaint"} {
+		if code != 1 || !loosely(want).MatchString(stderr) {
+			t.Errorf("exit code %d, no %q:\n%s%s", code, want, stdout, stderr)
+		}
+	}
+	if _, tainted := i.runState(t); !tainted {
+		t.Error("terraform does not mark the run as tainted any more: the advice to untaint is out of date")
+	}
+	if action := i.terraform.plan(t); action != "delete+create" {
+		t.Errorf("without untaint, the plan is to %s", action)
+	}
+	i.mustRun(t, 0, "untaint", runAddress)
+	i.expectOneRun(t, "pending")
+
+	// The wait that goes on may run out of time as well: an update is not tainted.
+	if stdout, stderr, code := i.terraform.run(t, "apply", "-auto-approve"); code != 1 || !loosely("The next apply goes on waiting for it").MatchString(stderr) {
+		t.Errorf("exit code %d:\n%s%s", code, stdout, stderr)
+	}
+	i.expectOneRun(t, "pending")
+	i.finish(t)
+}
+
+func TestAccProviderIsKilledInAResumedWait(t *testing.T) {
+	t.Parallel()
+	i := newInterrupted(t, pollQuickly)
+	i.mustRun(t, 0, "apply", "-auto-approve")
+	i.write(t, "main.tf", requirements+i.sandbox.run(i.pipeline, waiting20ms))
+	b := i.applyUntilPolled(t)
+	b.killProvider(t)
+	if code, output := b.wait(t); code == 0 {
+		t.Errorf("terraform did not notice:\n%s", output)
+	}
+	i.expectOneRun(t, "pending")
+	i.finish(t)
+}
+
+func TestAccProviderIsKilledInTheFirstWait(t *testing.T) {
+	t.Parallel()
+	log := filepath.Join(t.TempDir(), "provider.log")
+	i := newInterrupted(t, waiting20ms, "TF_LOG_PROVIDER=INFO", "TF_LOG_PATH="+log)
+	b := i.applyUntilPolled(t)
+	b.killProvider(t)
+	if code, output := b.wait(t); code == 0 {
+		t.Errorf("terraform did not notice:\n%s", output)
+	}
+	if values, _ := i.runState(t); values["id"] != nil {
+		t.Fatalf("terraform has stored %v of a creation that did not return: the documentation is out of date", values["id"])
+	}
+
+	// The log knows the run.
+	logged, err := os.ReadFile(log)
+	if err != nil {
+		t.Fatal(err)
+	}
+	found := regexp.MustCompile(`Started run (\S+) of pipeline ([0-9a-f-]+)`).FindSubmatch(logged)
+	if found == nil || string(found[1]) != i.Runs(i.pipeline)[0].UUID || string(found[2]) != i.pipeline {
+		t.Fatalf("the log does not tell the run: %q\n%s", found, logged)
+	}
+	if values, tainted := i.runState(t); tainted || values != nil {
+		i.mustRun(t, 0, "state", "rm", runAddress)
+	}
+	_, stderr, code := i.terraform.run(t, "import", runAddress, i.pipeline+"/"+string(found[1]))
+	if code != 1 || !loosely("import it again a little later").MatchString(stderr) {
+		t.Errorf("exit code %d of an import before a task has reported:\n%s", code, stderr)
+	}
+	i.clock.move(2 * time.Hour)
+	i.mustRun(t, 0, "import", runAddress, i.pipeline+"/"+string(found[1]))
+	if action := i.terraform.plan(t); action != "update" {
+		t.Errorf("the plan after the import is to %s", action)
+	}
+	i.apply(t)
+	i.expectOneRun(t, "succeeded")
+	if n := len(i.Requests(ylemtest.RouteRun)); n != 1 {
+		t.Errorf("%d requests to run the pipeline", n)
+	}
+}
+
+func TestAccForEachStartsARunOfEachPipeline(t *testing.T) {
+	t.Parallel()
+	s := newSandbox(t)
+	pipelines := []string{s.slow(), s.slow(), s.slow()}
+	config := func(uuids ...string) string {
+		return s.config(fmt.Sprintf(`
+resource "ylem_pipeline_run" "first" {
+  pipeline_uuid = %q
+}
+resource "ylem_pipeline_run" "each" {
+  for_each      = toset(["%s"])
+  pipeline_uuid = each.key
+  depends_on    = [ylem_pipeline_run.first]
+}
+`, pipelines[0], strings.Join(uuids, `", "`)))
+	}
+	tf := newTerraform(t, config(pipelines[1]))
+	tf.mustRun(t, 0, "apply", "-auto-approve")
+	tf.write(t, "main.tf", requirements+config(pipelines...))
+	tf.mustRun(t, 0, "apply", "-auto-approve")
+	tf.mustRun(t, 0, "plan", "-detailed-exitcode")
+	var started []string
+	for _, run := range s.Runs("") {
+		started = append(started, run.PipelineUUID)
+	}
+	if len(started) != 4 || started[0] != pipelines[0] || started[1] != pipelines[1] {
+		t.Errorf("runs of %q, want one of %[2]q, then one of each of %[2]q", started, pipelines)
+	}
+}
+
+func TestAccReplaceStartsOneRun(t *testing.T) {
+	t.Parallel()
+	s := newSandbox(t)
+	tf := newTerraform(t, s.run(s.AddPipeline(ylemtest.Pipeline{}).UUID, ""))
+	tf.mustRun(t, 0, "apply", "-auto-approve")
+	tf.mustRun(t, 0, "apply", "-auto-approve", "-replace="+runAddress)
+	if n := s.count(ylemtest.RouteRun); n != 2 {
+		t.Errorf("%d runs, want 2", n)
+	}
+	tf.mustRun(t, 0, "destroy", "-auto-approve")
+	if n := s.count(ylemtest.RouteRun); n != 2 {
+		t.Errorf("%d runs after the destruction, want 2", n)
+	}
+}
+
+func TestAccImportByIdentity(t *testing.T) {
+	t.Parallel()
+	s := newSandbox(t)
+	p := s.AddPipeline(ylemtest.Pipeline{}).UUID
+	run := s.AddRun(p, time.Now().Add(-time.Hour))
+	tf := newTerraform(t, s.run(p, "input = \"x\"")+fmt.Sprintf("import {\n  to = %s\n  identity = {\n    pipeline_uuid = %q\n    run_uuid = %q\n  }\n}\n",
+		runAddress, p, run.UUID))
+	tf.needs(t, 1, 12, "import by identity")
+	tf.mustRun(t, 0, "apply", "-auto-approve")
+	if values, _ := tf.runState(t); values["id"] != run.UUID || values["status"] != "succeeded" || values["input"] != "x" {
+		t.Errorf("imported %v", values)
+	}
+	if n := s.count(ylemtest.RouteRun); n != 0 {
+		t.Errorf("%d runs were started", n)
+	}
+	if action := tf.plan(t); action != "no-op" {
+		t.Errorf("the next plan is to %s", action)
+	}
+}
+
+// needs skips the test where terraform is too old for what it tests.
+func (tf *terraform) needs(t *testing.T, major, minor int, feature string) {
+	t.Helper()
+	var version struct {
+		Version string `json:"terraform_version"`
+	}
+	if err := json.Unmarshal([]byte(tf.mustRun(t, 0, "version", "-json")), &version); err != nil {
+		t.Fatal(err)
+	}
+	var gotMajor, gotMinor int
+	if _, err := fmt.Sscanf(version.Version, "%d.%d", &gotMajor, &gotMinor); err != nil {
+		t.Fatal(errors.New(version.Version))
+	}
+	if gotMajor < major || gotMajor == major && gotMinor < minor {
+		t.Skipf("%s needs terraform %d.%d; this is %s", feature, major, minor, version.Version)
+	}
+}

@@ -1,0 +1,132 @@
+package provider
+
+import (
+	"regexp"
+	"strings"
+	"testing"
+
+	"github.com/hashicorp/terraform-plugin-framework/datasource"
+	"github.com/hashicorp/terraform-plugin-framework/diag"
+	"github.com/hashicorp/terraform-plugin-framework/provider"
+	"github.com/hashicorp/terraform-plugin-framework/resource"
+	"github.com/hashicorp/terraform-plugin-go/tfprotov6"
+)
+
+func TestSchemasAreImplementedCorrectly(t *testing.T) {
+	t.Parallel()
+	ctx := t.Context()
+	p := &ylemProvider{version: "test"}
+	check := func(name string, diags, implementation diag.Diagnostics) {
+		for _, d := range append(diags, implementation...) {
+			t.Errorf("%s: %s: %s", name, d.Summary(), d.Detail())
+		}
+	}
+	var schema provider.SchemaResponse
+	p.Schema(ctx, provider.SchemaRequest{}, &schema)
+	check("provider", schema.Diagnostics, schema.Schema.ValidateImplementation(ctx))
+	for _, build := range p.Resources(ctx) {
+		r := build()
+		var metadata resource.MetadataResponse
+		r.Metadata(ctx, resource.MetadataRequest{ProviderTypeName: "ylem"}, &metadata)
+		var schema resource.SchemaResponse
+		r.Schema(ctx, resource.SchemaRequest{}, &schema)
+		check(metadata.TypeName, schema.Diagnostics, schema.Schema.ValidateImplementation(ctx))
+	}
+	for _, build := range p.DataSources(ctx) {
+		d := build()
+		var metadata datasource.MetadataResponse
+		d.Metadata(ctx, datasource.MetadataRequest{ProviderTypeName: "ylem"}, &metadata)
+		var schema datasource.SchemaResponse
+		d.Schema(ctx, datasource.SchemaRequest{}, &schema)
+		check(metadata.TypeName, schema.Diagnostics, schema.Schema.ValidateImplementation(ctx))
+	}
+}
+
+func TestTheProviderHasTheseTypes(t *testing.T) {
+	t.Parallel()
+	schema := newProtocol(t).schema
+	for name := range dataSources {
+		if schema.DataSourceSchemas[name] == nil {
+			t.Errorf("no data source %s", name)
+		}
+	}
+	for name := range schema.DataSourceSchemas {
+		if _, ok := dataSources[name]; !ok {
+			t.Errorf("data source %s is not in the tests", name)
+		}
+	}
+	if len(schema.ResourceSchemas) != 1 || schema.ResourceSchemas["ylem_pipeline_run"] == nil {
+		t.Errorf("resources: %v", schema.ResourceSchemas)
+	}
+}
+
+// The generated documentation is these texts: they follow one form.
+func TestDescriptions(t *testing.T) {
+	t.Parallel()
+	schema := newProtocol(t).schema
+	schemas := map[string]*tfprotov6.Schema{"provider": schema.Provider}
+	for name, s := range schema.ResourceSchemas {
+		schemas[name] = s
+	}
+	for name, s := range schema.DataSourceSchemas {
+		schemas[name] = s
+	}
+	for name, s := range schemas {
+		checkDescription(t, name, s.Block.Description, s.Block.DescriptionKind)
+		checkBlock(t, name, s.Block)
+	}
+}
+
+func checkBlock(t *testing.T, name string, block *tfprotov6.SchemaBlock) {
+	t.Helper()
+	checkAttributes(t, name, block.Attributes)
+	for _, nested := range block.BlockTypes {
+		at := name + "." + nested.TypeName
+		if nested.TypeName == "timeouts" { // the framework's own, which takes plain texts for its attributes and none for itself
+			for _, a := range nested.Block.Attributes {
+				checkDescription(t, at+"."+a.Name, a.Description, tfprotov6.StringKindMarkdown)
+			}
+			continue
+		}
+		checkDescription(t, at, nested.Block.Description, nested.Block.DescriptionKind)
+		checkBlock(t, at, nested.Block)
+	}
+}
+
+func checkAttributes(t *testing.T, name string, attributes []*tfprotov6.SchemaAttribute) {
+	t.Helper()
+	for _, a := range attributes {
+		at := name + "." + a.Name
+		checkDescription(t, at, a.Description, a.DescriptionKind)
+		if a.Optional && !strings.Contains(a.Description, "Unset: ") {
+			t.Errorf("%s: does not say what happens when it is unset: %q", at, a.Description)
+		}
+		if a.Computed && strings.Contains(a.Name, "duration") && !strings.Contains(a.Description, "milliseconds") {
+			t.Errorf("%s: does not name its unit, milliseconds: %q", at, a.Description)
+		}
+		if a.Computed && strings.HasSuffix(a.Name, "_at") && !strings.Contains(a.Description, "RFC 3339, UTC") {
+			t.Errorf("%s: does not name its form, RFC 3339, UTC: %q", at, a.Description)
+		}
+		if a.NestedType != nil {
+			checkAttributes(t, at, a.NestedType.Attributes)
+		}
+	}
+}
+
+var spaces = regexp.MustCompile(`  |^\s|\s$|[^\n]\n[^\n]|\n{3}| [.,;:]( |$)`)
+
+func checkDescription(t *testing.T, at, text string, kind tfprotov6.StringKind) {
+	t.Helper()
+	switch {
+	case text == "":
+		t.Errorf("%s: no description", at)
+	case kind != tfprotov6.StringKindMarkdown:
+		t.Errorf("%s: not Markdown: %q", at, text)
+	case !strings.HasSuffix(text, "."):
+		t.Errorf("%s: does not end in a period: %q", at, text)
+	case spaces.MatchString(text):
+		t.Errorf("%s: a space or an empty line too many: %q", at, text)
+	case strings.Count(text, "`")%2 != 0:
+		t.Errorf("%s: a code span does not end: %q", at, text)
+	}
+}

@@ -1,0 +1,84 @@
+package provider
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/hashicorp/terraform-plugin-framework/datasource"
+	"github.com/hashicorp/terraform-plugin-framework/datasource/schema"
+	"github.com/hashicorp/terraform-plugin-framework/path"
+	"github.com/hashicorp/terraform-plugin-framework/types"
+)
+
+var (
+	_ datasource.DataSourceWithConfigure        = (*statsDataSource)(nil)
+	_ datasource.DataSourceWithConfigValidators = (*statsDataSource)(nil)
+)
+
+func newStatsDataSource(s subject) func() datasource.DataSource {
+	return func() datasource.DataSource { return &statsDataSource{subject: s} }
+}
+
+type statsDataSource struct {
+	subject subject
+	api     api
+}
+
+func (d *statsDataSource) Metadata(_ context.Context, req datasource.MetadataRequest, resp *datasource.MetadataResponse) {
+	resp.TypeName = fmt.Sprintf("%s_%s_stats", req.ProviderTypeName, d.subject.noun)
+}
+
+func (d *statsDataSource) Schema(_ context.Context, _ datasource.SchemaRequest, resp *datasource.SchemaResponse) {
+	attributes := windowAttributes()
+	attributes[d.subject.attribute] = d.subject.uuidAttribute()
+	attributes["num_of_successes"] = computedInt(fmt.Sprintf(d.subject.successes, "window"))
+	attributes["num_of_failures"] = computedInt(fmt.Sprintf(d.subject.failures, "window"))
+	attributes["average_duration"] = computedInt(fmt.Sprintf("Mean duration of the %s's runs in the window, in milliseconds; `0` when nothing ran. "+
+		"Example: `573`.", d.subject.noun))
+	attributes["is_last_run_successful"] = computedBool("Whether the last run before the end of the window was successful, also one from before its " +
+		"start. Null: nothing ran before. Example: `true`.")
+	attributes["last_run_executed_at"] = computedString("When that last run was executed, RFC 3339, UTC. Null: nothing ran before. Example: `2024-01-31T14:23:01Z`.")
+	attributes["last_run_duration"] = computedInt("How long that last run took, in milliseconds. Null: nothing ran before. Example: `1250`.")
+	resp.Schema = schema.Schema{
+		MarkdownDescription: fmt.Sprintf("Reads the statistics of a %s's runs in a window of time. Needs the scope `stats:read`.\n\n%s "+
+			"A %[1]s that does not exist reads like one that never ran.", d.subject.noun, d.subject.counting),
+		Attributes: attributes,
+	}
+}
+
+func (d *statsDataSource) Configure(_ context.Context, req datasource.ConfigureRequest, resp *datasource.ConfigureResponse) {
+	d.api = apiFrom(req.ProviderData, &resp.Diagnostics)
+}
+
+func (d *statsDataSource) ConfigValidators(context.Context) []datasource.ConfigValidator {
+	return windowValidators()
+}
+
+func (d *statsDataSource) Read(ctx context.Context, req datasource.ReadRequest, resp *datasource.ReadResponse) {
+	var uuid types.String
+	at := path.Root(d.subject.attribute)
+	resp.Diagnostics.Append(req.Config.GetAttribute(ctx, at, &uuid)...)
+	if !d.api.ready(&resp.Diagnostics) {
+		return
+	}
+	w := readWindow(ctx, req.Config, d.api.client, &resp.Diagnostics)
+	if resp.Diagnostics.HasError() {
+		return
+	}
+	stats, err := d.api.client.Stats(ctx, d.subject.api, uuid.ValueString(), w.from, w.to)
+	if err != nil {
+		addError(&resp.Diagnostics, at, d.subject.noun+" "+uuid.ValueString(), err)
+		return
+	}
+	ran := !stats.LastRunExecutedAt.IsZero()
+	resp.Diagnostics.Append(setState(ctx, req.Config, &resp.State, map[string]any{
+		"from":                   w.fromText,
+		"to":                     w.toText,
+		"num_of_successes":       stats.NumOfSuccesses,
+		"num_of_failures":        stats.NumOfFailures,
+		"average_duration":       stats.AverageDuration,
+		"is_last_run_successful": orNull(ran, types.BoolValue(stats.IsLastRunSuccessful), types.BoolNull()),
+		"last_run_executed_at":   timeValue(stats.LastRunExecutedAt),
+		"last_run_duration":      orNull(ran, types.Int64Value(stats.LastRunDuration), types.Int64Null()),
+	})...)
+}

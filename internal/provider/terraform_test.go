@@ -1,0 +1,110 @@
+package provider
+
+import (
+	"bytes"
+	"cmp"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+)
+
+// built is the provider's binary, built once and only when a test wants it.
+var built struct {
+	once   sync.Once
+	folder string
+	output []byte
+	err    error
+}
+
+// removeBuilt is called when all tests have ended.
+func removeBuilt() {
+	if built.folder != "" {
+		_ = os.RemoveAll(built.folder)
+	}
+}
+
+// terraform is the command line of the real terraform and of the built provider, as a user has them: for what
+// happens around the provider, such as logs, plan files and processes.
+type terraform struct {
+	dir string
+	env []string
+}
+
+// requirements begin every configuration that the real terraform reads.
+const requirements = `
+terraform {
+  required_providers {
+    ylem = { source = "ylem-co/ylem" }
+  }
+}
+`
+
+// newTerraform writes the configuration, without a provider block's requirements, into a folder of the test's
+// own. env holds further variables, as NAME=VALUE; of the test's own environment only PATH is passed on.
+func newTerraform(t *testing.T, config string, env ...string) *terraform {
+	t.Helper()
+	if os.Getenv("TF_ACC") == "" {
+		t.Skip("needs terraform: set TF_ACC=1")
+	}
+	built.once.Do(func() {
+		//nolint:usetesting // it outlives the test that happens to come first
+		if built.folder, built.err = os.MkdirTemp("", "ylem-provider"); built.err != nil {
+			return
+		}
+		build := exec.Command("go", "build", "-o", filepath.Join(built.folder, "terraform-provider-ylem"), ".")
+		build.Dir = filepath.Join("..", "..")
+		built.output, built.err = build.CombinedOutput()
+	})
+	if built.err != nil {
+		t.Fatalf("go build: %s\n%s", built.err, built.output)
+	}
+
+	tf := &terraform{dir: t.TempDir()}
+	cli := filepath.Join(tf.dir, "cli.tfrc")
+	tf.write(t, "cli.tfrc", fmt.Sprintf("provider_installation {\n  dev_overrides {\n    \"ylem-co/ylem\" = %q\n  }\n  direct {}\n}\n", built.folder))
+	tf.write(t, "main.tf", requirements+config)
+	tf.env = append([]string{
+		"PATH=" + os.Getenv("PATH"), "HOME=" + tf.dir, "TF_CLI_CONFIG_FILE=" + cli, "CHECKPOINT_DISABLE=1", "TF_IN_AUTOMATION=1", "TF_INPUT=0",
+	}, env...)
+	return tf
+}
+
+// write puts a file into the working directory.
+func (tf *terraform) write(t *testing.T, name, text string) {
+	t.Helper()
+	if err := os.WriteFile(filepath.Join(tf.dir, name), []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// terraformPath is the terraform to run, the same as for terraform-plugin-testing.
+func terraformPath() string { return cmp.Or(os.Getenv("TF_ACC_TERRAFORM_PATH"), "terraform") }
+
+// run runs a terraform command to its end.
+func (tf *terraform) run(t *testing.T, arguments ...string) (stdout, stderr string, code int) {
+	t.Helper()
+	var out, errs bytes.Buffer
+	command := exec.CommandContext(t.Context(), terraformPath(), arguments...)
+	command.Dir, command.Env, command.Stdout, command.Stderr = tf.dir, tf.env, &out, &errs
+	if err := command.Run(); err != nil {
+		if _, ok := errors.AsType[*exec.ExitError](err); !ok {
+			t.Fatal(err)
+		}
+	}
+	return out.String(), errs.String(), command.ProcessState.ExitCode()
+}
+
+// mustRun runs a terraform command that succeeds, or with the code given by -detailed-exitcode that it wants.
+func (tf *terraform) mustRun(t *testing.T, want int, arguments ...string) (stdout string) {
+	t.Helper()
+	stdout, stderr, code := tf.run(t, arguments...)
+	if code != want {
+		t.Fatalf("terraform %s: exit code %d, want %d\n%s%s", strings.Join(arguments, " "), code, want, stdout, stderr)
+	}
+	return stdout
+}

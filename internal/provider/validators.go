@@ -1,0 +1,133 @@
+package provider
+
+import (
+	"context"
+	"fmt"
+	"net/textproto"
+	"regexp"
+	"strings"
+	"time"
+
+	"github.com/hashicorp/terraform-plugin-framework/schema/validator"
+
+	"github.com/ylem-co/terraform-provider-ylem/internal/ylem"
+)
+
+var (
+	scopePattern       = regexp.MustCompile(`^[^\s,]+$`)
+	headerNamePattern  = regexp.MustCompile("^[A-Za-z0-9!#$%&'*+.^_`|~-]+$")
+	headerValuePattern = regexp.MustCompile(`^[\t\x20-\x7e\x80-\x{10ffff}]*$`)
+)
+
+// check validates a string that is known and set; its error says what is wrong, form shows what is accepted.
+func check(req validator.StringRequest, resp *validator.StringResponse, summary, form string, valid func(string) error) {
+	if req.ConfigValue.IsNull() || req.ConfigValue.IsUnknown() {
+		return
+	}
+	if err := valid(req.ConfigValue.ValueString()); err != nil {
+		resp.Diagnostics.AddAttributeError(req.Path, summary, fmt.Sprintf("%s: %s.\n\nAccepted: %s.", req.Path, err, form))
+	}
+}
+
+const uuidForm = `a UUID such as "6b1d7a52-8c2e-4d3f-9a61-0f5e2c7b9d10", as Ylem shows it on the page of the pipeline or task`
+
+type uuidValidator struct{}
+
+func (uuidValidator) Description(context.Context) string             { return "must be " + uuidForm }
+func (v uuidValidator) MarkdownDescription(c context.Context) string { return v.Description(c) }
+
+func (uuidValidator) ValidateString(_ context.Context, req validator.StringRequest, resp *validator.StringResponse) {
+	check(req, resp, "Invalid UUID", uuidForm, func(s string) error {
+		if !ylem.ValidUUID(s) {
+			return fmt.Errorf("%q is not a UUID", s)
+		}
+		return nil
+	})
+}
+
+const timeForm = `"2024-01-31T14:23:01Z" (RFC 3339, any offset), "2024-01-31 14:23:01" or "2024-01-31" (both UTC)`
+
+type timeValidator struct{}
+
+func (timeValidator) Description(context.Context) string             { return "must be a time: " + timeForm }
+func (v timeValidator) MarkdownDescription(c context.Context) string { return v.Description(c) }
+
+func (timeValidator) ValidateString(_ context.Context, req validator.StringRequest, resp *validator.StringResponse) {
+	check(req, resp, "Invalid time", timeForm, func(s string) error {
+		if _, err := ylem.ParseTime(s); err != nil {
+			return fmt.Errorf("%q is not a time", s)
+		}
+		return nil
+	})
+}
+
+const durationForm = `a positive duration such as "30s", "5m" or "24h"`
+
+type durationValidator struct{}
+
+func (durationValidator) Description(context.Context) string             { return "must be " + durationForm }
+func (v durationValidator) MarkdownDescription(c context.Context) string { return v.Description(c) }
+
+func (durationValidator) ValidateString(_ context.Context, req validator.StringRequest, resp *validator.StringResponse) {
+	check(req, resp, "Invalid duration", durationForm, func(s string) error {
+		switch d, err := time.ParseDuration(s); {
+		case err != nil:
+			return fmt.Errorf("%q is not a duration", s)
+		case d <= 0:
+			return fmt.Errorf("%q is not more than zero", s)
+		}
+		return nil
+	})
+}
+
+const urlForm = `an address such as "https://ylem.example.com" or "http://localhost:7339"`
+
+type urlValidator struct{}
+
+func (urlValidator) Description(context.Context) string             { return "must be " + urlForm }
+func (v urlValidator) MarkdownDescription(c context.Context) string { return v.Description(c) }
+
+func (urlValidator) ValidateString(_ context.Context, req validator.StringRequest, resp *validator.StringResponse) {
+	check(req, resp, "Invalid address of Ylem", urlForm, func(s string) error {
+		_, err := ylem.ParseBaseURL(s)
+		return err
+	})
+}
+
+const headerForm = "names such as \"CF-Access-Client-Id\", but not Authorization, Host or Content-*"
+
+type headerNameValidator struct{}
+
+func (headerNameValidator) Description(context.Context) string { return "must be " + headerForm }
+
+func (v headerNameValidator) MarkdownDescription(c context.Context) string { return v.Description(c) }
+
+func (headerNameValidator) ValidateString(_ context.Context, req validator.StringRequest, resp *validator.StringResponse) {
+	check(req, resp, "Invalid header", headerForm, func(s string) error {
+		name := textproto.CanonicalMIMEHeaderKey(s)
+		switch {
+		case !headerNamePattern.MatchString(s):
+			return fmt.Errorf("%q is not the name of a header", s)
+		case name == "Authorization" || name == "Host" || strings.HasPrefix(name, "Content-"):
+			return fmt.Errorf("the provider sets %s itself", name)
+		}
+		return nil
+	})
+}
+
+const inputForm = "at most 65,535 bytes: an open-source Ylem cannot store more, and answers 500"
+
+// inputValidator refuses an input that would look like a run which may have been started.
+type inputValidator struct{}
+
+func (inputValidator) Description(context.Context) string             { return "must be " + inputForm }
+func (v inputValidator) MarkdownDescription(c context.Context) string { return v.Description(c) }
+
+func (inputValidator) ValidateString(_ context.Context, req validator.StringRequest, resp *validator.StringResponse) {
+	check(req, resp, "Input too long", inputForm, func(s string) error {
+		if len(s) > ylem.MaxInput {
+			return fmt.Errorf("the value has %d bytes", len(s))
+		}
+		return nil
+	})
+}
