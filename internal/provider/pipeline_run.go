@@ -126,7 +126,11 @@ func (a api) wait(ctx context.Context, w waiting, diags *diag.Diagnostics) ylem.
 		}
 		report(diags, w.onTimeout, "The run outlasted the timeout", detail)
 	default:
-		e, _ := errors.AsType[*ylem.Error](err)
+		e, ok := errors.AsType[*ylem.Error](err)
+		if !ok {
+			diags.AddError("Unexpected error", err.Error())
+			return progress
+		}
 		summary, advice := explain(e)
 		diags.AddAttributeError(path.Root("wait_for_completion"), summary, fmt.Sprintf(
 			"%s was started and goes on in Ylem, but it cannot be waited for. %s\n\n%s\n\n%s", name, advice, w.afterTimeout, answer(e)))

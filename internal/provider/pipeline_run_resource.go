@@ -380,7 +380,7 @@ func (r *pipelineRunResource) Delete(context.Context, resource.DeleteRequest, *r
 // ImportState brings a run into the state by PIPELINE_UUID/RUN_UUID or by its identity.
 func (r *pipelineRunResource) ImportState(ctx context.Context, req resource.ImportStateRequest, resp *resource.ImportStateResponse) {
 	pipelineUUID, runUUID, _ := strings.Cut(req.ID, "/")
-	if req.ID == "" {
+	if req.ID == "" && req.Identity != nil {
 		var identity pipelineRunIdentity
 		resp.Diagnostics.Append(req.Identity.Get(ctx, &identity)...)
 		pipelineUUID, runUUID = identity.PipelineUUID.ValueString(), identity.RunUUID.ValueString()

@@ -14,7 +14,6 @@ import (
 	"strconv"
 	"strings"
 	"sync"
-	"syscall"
 	"testing"
 	"time"
 
@@ -312,7 +311,11 @@ func (b *background) killProvider(t *testing.T) {
 		fields := strings.Fields(string(after))
 		exe, _ := os.Readlink(filepath.Join("/proc", entry.Name(), "exe"))
 		if len(fields) > 1 && fields[1] == strconv.Itoa(b.Process.Pid) && strings.Contains(exe, "terraform-provider-ylem") {
-			if err := syscall.Kill(pid, syscall.SIGKILL); err != nil {
+			provider, err := os.FindProcess(pid)
+			if err == nil {
+				err = provider.Kill()
+			}
+			if err != nil {
 				t.Fatal(err)
 			}
 			return

@@ -30,7 +30,7 @@ type sandbox struct {
 	client ylemtest.Client
 }
 
-func newSandbox(t *testing.T, opts ...ylemtest.Option) *sandbox {
+func newSandbox(t testing.TB, opts ...ylemtest.Option) *sandbox {
 	t.Helper()
 	s := ylemtest.NewServer(opts...)
 	t.Cleanup(s.Close)

@@ -46,7 +46,7 @@ terraform {
 
 // newTerraform writes the configuration, without a provider block's requirements, into a folder of the test's
 // own. env holds further variables, as NAME=VALUE; of the test's own environment only PATH is passed on.
-func newTerraform(t *testing.T, config string, env ...string) *terraform {
+func newTerraform(t testing.TB, config string, env ...string) *terraform {
 	t.Helper()
 	if os.Getenv("TF_ACC") == "" {
 		t.Skip("needs terraform: set TF_ACC=1")
@@ -75,7 +75,7 @@ func newTerraform(t *testing.T, config string, env ...string) *terraform {
 }
 
 // write puts a file into the working directory.
-func (tf *terraform) write(t *testing.T, name, text string) {
+func (tf *terraform) write(t testing.TB, name, text string) {
 	t.Helper()
 	if err := os.WriteFile(filepath.Join(tf.dir, name), []byte(text), 0o600); err != nil {
 		t.Fatal(err)
@@ -86,7 +86,7 @@ func (tf *terraform) write(t *testing.T, name, text string) {
 func terraformPath() string { return cmp.Or(os.Getenv("TF_ACC_TERRAFORM_PATH"), "terraform") }
 
 // run runs a terraform command to its end.
-func (tf *terraform) run(t *testing.T, arguments ...string) (stdout, stderr string, code int) {
+func (tf *terraform) run(t testing.TB, arguments ...string) (stdout, stderr string, code int) {
 	t.Helper()
 	var out, errs bytes.Buffer
 	command := exec.CommandContext(t.Context(), terraformPath(), arguments...)
@@ -100,7 +100,7 @@ func (tf *terraform) run(t *testing.T, arguments ...string) (stdout, stderr stri
 }
 
 // mustRun runs a terraform command that succeeds, or with the code given by -detailed-exitcode that it wants.
-func (tf *terraform) mustRun(t *testing.T, want int, arguments ...string) (stdout string) {
+func (tf *terraform) mustRun(t testing.TB, want int, arguments ...string) (stdout string) {
 	t.Helper()
 	stdout, stderr, code := tf.run(t, arguments...)
 	if code != want {
