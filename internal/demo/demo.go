@@ -16,8 +16,12 @@ import (
 // sandbox saw.
 type demo struct {
 	*workspace
-	ylem *ylemtest.Server
+	ylem  *ylemtest.Server
+	clock *clock // ylem's
 }
+
+// chdir has terraform work on the configuration in which runs are waited for.
+const chdir = "-chdir=waiting"
 
 func demonstrate(ctx context.Context) (err error) {
 	below, err := os.MkdirTemp("", "ylem-demo-")
@@ -25,7 +29,8 @@ func demonstrate(ctx context.Context) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, os.RemoveAll(below)) }()
-	server, client := newYlem()
+	clock := &clock{}
+	server, client := newYlem(ylemtest.WithClock(clock.now))
 	defer server.Close()
 
 	say("Building the provider, and serving a Ylem in memory with two pipelines and their past runs.")
@@ -33,8 +38,10 @@ func demonstrate(ctx context.Context) (err error) {
 	if err != nil {
 		return err
 	}
-	d := &demo{workspace: w, ylem: server}
-	for _, step := range []func(context.Context) error{d.firstApply, d.secondPlan, d.newTrigger, d.destroy} {
+	d := &demo{workspace: w, ylem: server, clock: clock}
+	for _, step := range []func(context.Context) error{
+		d.firstApply, d.secondPlan, d.newTrigger, d.waitedFor, d.failed, d.outlasted, d.resumed, d.destroy,
+	} {
 		if err := step(ctx); err != nil {
 			return err
 		}
@@ -117,13 +124,90 @@ func (d *demo) newTrigger(ctx context.Context) error {
 	return d.tell(ctx, again, state)
 }
 
-// destroy forgets the runs.
-func (d *demo) destroy(ctx context.Context) error {
-	say("\n4. Destroy: Terraform forgets the runs, Ylem keeps them.")
-	if _, err := d.terraformSays(ctx, []string{"Destroy complete!"}, "destroy", "-auto-approve", "-input=false"); err != nil {
+// waitedFor waits for a run that succeeds.
+func (d *demo) waitedFor(ctx context.Context) error {
+	say("\n4. Wait for a run: the apply ends when the import has ended, and knows how that went.")
+	changeQuery(d.ylem, func(query *ylemtest.Task) { query.Duration = 1200 * time.Millisecond })
+	before := len(d.ylem.Requests(ylemtest.RouteLogs))
+	if _, err := d.terraformSays(ctx, []string{"Creation complete", "Apply complete!"}, chdir, "apply", "-auto-approve", "-input=false"); err != nil {
 		return err
 	}
-	_, err := d.expectRuns(3)
+	return d.tellNightly(ctx, 4, before)
+}
+
+// failed has the next run fail.
+func (d *demo) failed(ctx context.Context) error {
+	say("\n5. Run it again while the shop's database is down: the run fails, and so does the apply.")
+	changeQuery(d.ylem, func(query *ylemtest.Task) {
+		query.Errors = []ylemtest.TaskError{{Message: "dial tcp 10.0.3.7:3306: connection refused"}}
+	})
+	if err := d.terraformFails(ctx, "The run failed", chdir, "apply", "-auto-approve", "-input=false", "-replace=ylem_pipeline_run.nightly"); err != nil {
+		return err
+	}
+	runs, err := d.expectRuns(5)
+	if err != nil {
+		return err
+	}
+	if _, err := d.nightly(ctx, runs[4], true, "failed"); err != nil {
+		return err
+	}
+	say("\n   Terraform keeps the failed run in its state. The next plan is another run:")
+	_, err = d.terraformSays(ctx, []string{"is tainted, so must be replaced", "Plan: 1 to add, 0 to change, 1 to destroy."},
+		chdir, "plan", "-input=false")
+	return err
+}
+
+// outlasted starts a run that goes on for longer than terraform waits.
+func (d *demo) outlasted(ctx context.Context) error {
+	say("\n6. The database is back, but needs an hour. Terraform waits for a second, warns, and keeps the run in its state.")
+	changeQuery(d.ylem, func(query *ylemtest.Task) { query.Errors, query.Duration = nil, time.Hour })
+	output, err := d.terraformSays(ctx, nil, chdir, "apply", "-auto-approve", "-input=false", "-var=timeout=1s")
+	if err != nil {
+		return err
+	}
+	if err := showDiagnostic(output, "Warning: The run outlasted the timeout"); err != nil {
+		return err
+	}
+	runs, err := d.expectRuns(6)
+	if err != nil {
+		return err
+	}
+	_, err = d.nightly(ctx, runs[5], false, "pending", "running")
+	return err
+}
+
+// resumed goes on waiting for that run, and lets the hour pass meanwhile.
+func (d *demo) resumed(ctx context.Context) error {
+	say("\n   The next apply starts nothing. It goes on waiting for the same run, and the hour passes.")
+	before := len(d.ylem.Requests(ylemtest.RouteLogs))
+	waiting, stop := context.WithCancel(ctx)
+	defer stop()
+	go func() {
+		for waiting.Err() == nil {
+			if len(d.ylem.Requests(ylemtest.RouteLogs)) > before+2 { // the plan looks once
+				d.clock.advance(time.Hour)
+				return
+			}
+			time.Sleep(10 * time.Millisecond)
+		}
+	}()
+	if _, err := d.terraformSays(ctx, []string{"will be updated in-place", "Apply complete! Resources: 0 added, 1 changed"},
+		chdir, "apply", "-auto-approve", "-input=false"); err != nil {
+		return err
+	}
+	return d.tellNightly(ctx, 6, before)
+}
+
+// destroy forgets the runs.
+func (d *demo) destroy(ctx context.Context) error {
+	say("\n7. Destroy: Terraform forgets the runs, Ylem keeps them.")
+	destroy := []string{"destroy", "-auto-approve", "-input=false"}
+	for _, arguments := range [][]string{destroy, append([]string{chdir}, destroy...)} {
+		if _, err := d.terraformSays(ctx, []string{"Destroy complete!"}, arguments...); err != nil {
+			return err
+		}
+	}
+	_, err := d.expectRuns(6)
 	return err
 }
 
@@ -144,19 +228,24 @@ func (d *demo) summary() error {
 		}
 		total += counts[route]
 	}
-	if counts[ylemtest.RouteRun] != 3 {
-		return fmt.Errorf("the sandbox saw %d requests to run a pipeline, not 3", counts[ylemtest.RouteRun])
+	if _, err := d.expectRuns(6); err != nil {
+		return err
 	}
 	say("\nWhat Ylem saw: %d requests to run a pipeline, one for each run; %d reads; %d requests for a token, one each time "+
 		"terraform started the provider and something was asked.", counts[ylemtest.RouteRun], total, counts[ylemtest.RouteToken])
 	return nil
 }
 
-// terraformSays runs terraform and shows the lines of what it printed that hold one of the words; each must be there.
-func (d *demo) terraformSays(ctx context.Context, words []string, subcommand string, args ...string) (string, error) {
+// announce shows a command as a user would type it, and returns its arguments.
+func announce(args []string) []string {
 	shown := slices.DeleteFunc(slices.Clone(args), func(arg string) bool { return arg == "-auto-approve" || arg == "-input=false" })
-	say("\n   $ terraform %s", strings.Join(append([]string{subcommand}, shown...), " "))
-	output, err := d.run(ctx, append([]string{subcommand, "-no-color"}, args...)...)
+	say("\n   $ terraform %s", strings.Join(shown, " "))
+	return append(slices.Clone(args), "-no-color")
+}
+
+// terraformSays runs terraform and shows the lines of what it printed that hold one of the words; each must be there.
+func (d *demo) terraformSays(ctx context.Context, words []string, args ...string) (string, error) {
+	output, err := d.run(ctx, announce(args)...)
 	if err != nil {
 		return "", err
 	}
@@ -167,10 +256,38 @@ func (d *demo) terraformSays(ctx context.Context, words []string, subcommand str
 	}
 	for _, word := range words {
 		if !strings.Contains(output, word) {
-			return "", fmt.Errorf("terraform %s did not say %q:\n\n%s", subcommand, word, output)
+			return "", fmt.Errorf("terraform %s did not say %q:\n\n%s", strings.Join(args, " "), word, output)
 		}
 	}
 	return output, nil
+}
+
+// terraformFails runs terraform, which must end with this error, and shows it.
+func (d *demo) terraformFails(ctx context.Context, summary string, args ...string) error {
+	output, err := d.run(ctx, announce(args)...)
+	failed, ok := errors.AsType[*failure](err)
+	switch {
+	case ok:
+		return showDiagnostic(failed.stderr, "Error: "+summary)
+	case err != nil:
+		return err
+	default:
+		return fmt.Errorf("terraform %s did not fail:\n\n%s", strings.Join(args, " "), output)
+	}
+}
+
+// showDiagnostic shows an error or a warning as terraform printed it: what follows the summary up to the next
+// diagnostic or the last word.
+func showDiagnostic(output, summary string) error {
+	_, text, found := strings.Cut(output, "\n"+summary+"\n")
+	if !found {
+		return fmt.Errorf("terraform did not say %q:\n\n%s", summary, output)
+	}
+	for _, next := range []string{"\nError: ", "\nWarning: ", "\nApply complete!"} {
+		text, _, _ = strings.Cut(text, next)
+	}
+	show(summary + "\n" + strings.TrimRight(text, "\n"))
+	return nil
 }
 
 // expectRuns returns the runs that the sandbox started, of which there must be so many, each by one request.
@@ -180,6 +297,40 @@ func (d *demo) expectRuns(n int) ([]ylemtest.Run, error) {
 		return nil, fmt.Errorf("the sandbox saw %d requests to run a pipeline and started %d runs, not %d", len(requests), len(runs), n)
 	}
 	return runs, nil
+}
+
+// nightly finds the run in the state of the configuration in which runs are waited for, as it must stand there.
+func (d *demo) nightly(ctx context.Context, run ylemtest.Run, tainted bool, statuses ...string) (took time.Duration, err error) {
+	s, err := d.state(ctx, chdir)
+	if err != nil {
+		return 0, err
+	}
+	for _, r := range s.Values.RootModule.Resources {
+		if r.Values.ID == run.UUID && slices.Contains(statuses, r.Values.Status) && r.Tainted == tainted {
+			return time.Duration(r.Values.Duration) * time.Millisecond, nil
+		}
+	}
+	return 0, fmt.Errorf("the state does not hold run %s as %q (tainted: %t): %+v", run.UUID, statuses, tainted, s.Values)
+}
+
+// tellNightly tells about a run that was waited for: the latest, of so many. before is how often the log had been
+// looked at before.
+func (d *demo) tellNightly(ctx context.Context, runs, before int) error {
+	all, err := d.expectRuns(runs)
+	if err != nil {
+		return err
+	}
+	run, looks := all[runs-1], len(d.ylem.Requests(ylemtest.RouteLogs))-before
+	if rows := d.ylem.Rows(run.UUID); len(rows) != len(run.Tasks) || looks < 1 {
+		return fmt.Errorf("run %s had reported %d of %d tasks when the apply ended, after %d looks at the log", run.UUID, len(rows), len(run.Tasks), looks)
+	}
+	took, err := d.nightly(ctx, run, false, "succeeded")
+	if err != nil {
+		return err
+	}
+	say("\n   ylem_pipeline_run.nightly is run %s: it succeeded, and its %d tasks took %s. Terraform looked at the log %d times.",
+		run.UUID, len(run.Tasks), took, looks)
+	return nil
 }
 
 // tell waits for a run to end and tells about it. The state must know it, and its input must have arrived as it is.
@@ -235,6 +386,9 @@ func say(format string, args ...any) { fmt.Printf(format+"\n", args...) }
 // show prints what terraform printed, indented.
 func show(text string) {
 	for line := range strings.Lines(strings.Trim(text, "\n") + "\n") {
-		fmt.Print("   ", line)
+		if line != "\n" {
+			line = "   " + line
+		}
+		fmt.Print(line)
 	}
 }

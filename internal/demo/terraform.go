@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -23,8 +24,8 @@ type workspace struct {
 	env       []string
 }
 
-// newWorkspace builds the provider, copies the configuration and points both at the server; below is where all of
-// it may be put.
+// newWorkspace builds the provider, copies the configuration, with those in folders of it, and points all at the server;
+// below is where all of it may be put.
 func newWorkspace(ctx context.Context, below, example string, s *ylemtest.Server, client ylemtest.Client) (*workspace, error) {
 	terraform, err := exec.LookPath("terraform")
 	if err != nil {
@@ -43,18 +44,8 @@ func newWorkspace(ctx context.Context, below, example string, s *ylemtest.Server
 			return nil, err
 		}
 	}
-	files, err := filepath.Glob(filepath.Join(root, example, "*.tf"))
-	if err != nil || len(files) == 0 {
-		return nil, fmt.Errorf("there is no configuration in %s", example)
-	}
-	for _, file := range files {
-		content, err := os.ReadFile(file)
-		if err != nil {
-			return nil, err
-		}
-		if err := os.WriteFile(filepath.Join(w.dir, filepath.Base(file)), content, 0o600); err != nil {
-			return nil, err
-		}
+	if err := copyConfiguration(w.dir, filepath.Join(root, example)); err != nil {
+		return nil, err
 	}
 	if err := os.WriteFile(cli, []byte(cliConfig(bin)), 0o600); err != nil {
 		return nil, err
@@ -84,6 +75,32 @@ func newWorkspace(ctx context.Context, below, example string, s *ylemtest.Server
 	return w, err
 }
 
+// copyConfiguration copies the *.tf files of a folder and of the folders in it.
+func copyConfiguration(to, from string) error {
+	copied := 0
+	err := filepath.WalkDir(from, func(path string, entry fs.DirEntry, err error) error {
+		switch {
+		case err != nil:
+			return err
+		case entry.IsDir() && strings.HasPrefix(entry.Name(), "."): // what terraform left there
+			return fs.SkipDir
+		case entry.IsDir() || filepath.Ext(path) != ".tf":
+			return nil
+		}
+		content, err := os.ReadFile(path)
+		if err != nil {
+			return err
+		}
+		copied++
+		name := filepath.Join(to, strings.TrimPrefix(path, from))
+		return errors.Join(os.MkdirAll(filepath.Dir(name), 0o700), os.WriteFile(name, content, 0o600))
+	})
+	if err == nil && copied == 0 {
+		err = fmt.Errorf("there is no configuration in %s", from)
+	}
+	return err
+}
+
 // run runs terraform and returns what it printed.
 func (w *workspace) run(ctx context.Context, args ...string) (string, error) {
 	return command(ctx, w.dir, w.env, w.terraform, args...)
@@ -96,10 +113,13 @@ type state struct {
 			Resources []struct {
 				Address string `json:"address"`
 				Mode    string `json:"mode"`
+				Tainted bool   `json:"tainted"`
 				Values  struct {
 					ID           string `json:"id"`
 					PipelineUUID string `json:"pipeline_uuid"`
 					Input        string `json:"input"`
+					Status       string `json:"status"`
+					Duration     int64  `json:"duration"`
 				} `json:"values"`
 			} `json:"resources"`
 		} `json:"root_module"`
@@ -112,8 +132,8 @@ type state struct {
 	} `json:"checks"`
 }
 
-func (w *workspace) state(ctx context.Context) (s state, err error) {
-	text, err := w.run(ctx, "show", "-json")
+func (w *workspace) state(ctx context.Context, options ...string) (s state, err error) {
+	text, err := w.run(ctx, append(options, "show", "-json")...)
 	if err != nil {
 		return s, err
 	}
@@ -138,6 +158,18 @@ func cliConfig(dir string) string {
 `, filepath.ToSlash(dir))
 }
 
+// failure is the error of a program that failed, with all that it printed.
+type failure struct {
+	command, stdout, stderr string
+	err                     error
+}
+
+func (f *failure) Unwrap() error { return f.err }
+
+func (f *failure) Error() string {
+	return fmt.Sprintf("%s: %s\n\n%s", f.command, f.err, strings.TrimSpace(f.stdout+f.stderr))
+}
+
 // command runs a program to its end and returns its standard output; an error shows all that it printed. When the
 // context ends, the program is interrupted as by Ctrl-C and gets some time to tidy up; then it is killed, with all
 // that it started.
@@ -154,8 +186,7 @@ func command(ctx context.Context, dir string, env []string, name string, args ..
 		return "", ctx.Err()
 	}
 	if err != nil {
-		err = fmt.Errorf("%s %s: %w\n\n%s", filepath.Base(name), strings.Join(args, " "), err,
-			strings.TrimSpace(stdout.String()+stderr.String()))
+		err = &failure{filepath.Base(name) + " " + strings.Join(args, " "), stdout.String(), stderr.String(), err}
 	}
 	return stdout.String(), err
 }

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"sync"
 	"time"
 
 	"github.com/ylem-co/terraform-provider-ylem/internal/ylemtest"
@@ -43,10 +44,28 @@ func pipelines() []ylemtest.Pipeline {
 	}}
 }
 
+// clock is Ylem's: the real time, until an hour passes that nobody wants to wait for.
+type clock struct {
+	mu    sync.Mutex
+	ahead time.Duration
+}
+
+func (c *clock) now() time.Time {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return time.Now().Add(c.ahead)
+}
+
+func (c *clock) advance(d time.Duration) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.ahead += d
+}
+
 // newYlem starts a Ylem with the pipelines and a past: orders are imported every night of the first quarter of
 // 2024, slower from month to month and three times in vain, and both pipelines ran on the last seven days.
-func newYlem() (*ylemtest.Server, ylemtest.Client) {
-	s := ylemtest.NewServer()
+func newYlem(opts ...ylemtest.Option) (*ylemtest.Server, ylemtest.Client) {
+	s := ylemtest.NewServer(opts...)
 	for _, p := range pipelines() {
 		s.AddPipeline(p)
 	}
@@ -75,7 +94,7 @@ func newYlem() (*ylemtest.Server, ylemtest.Client) {
 	return s, s.AddClient(ylemtest.Client{})
 }
 
-// changeQuery changes the task that the demo's data sources look at.
+// changeQuery changes the task that asks the shop's database.
 func changeQuery(s *ylemtest.Server, change func(*ylemtest.Task)) {
 	s.UpdatePipeline(ordersUUID, func(p *ylemtest.Pipeline) {
 		for i := range p.Tasks {

@@ -42,7 +42,7 @@ func windowAttributes() map[string]schema.Attribute {
 			Optional: true,
 			Computed: true,
 			MarkdownDescription: "End of the window, inclusive, to the second, in the same forms as `from`; `2024-01-31` is the day's first second. " +
-				"Unset: now, by Ylem's clock.",
+				"Unset: now, by Ylem's clock, and two seconds more for what has just run.",
 			Validators: []validator.String{timeValidator{}},
 		},
 		"lookback": schema.StringAttribute{
@@ -111,7 +111,8 @@ func readWindow(ctx context.Context, config tfsdk.Config, client *ylem.Client, d
 			addError(diags, path.Empty(), "", err)
 			return w
 		}
-		w.to = w.to.Truncate(time.Second)
+		// The server's clock is known to the second, and a row within the last second of a window is not found.
+		w.to = w.to.Truncate(time.Second).Add(2 * time.Second)
 		w.toText = timeValue(w.to)
 	} else if w.to, err = ylem.ParseTime(w.toText.ValueString()); err != nil {
 		diags.AddAttributeError(path.Root("to"), "Invalid time", err.Error())

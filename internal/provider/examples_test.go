@@ -14,26 +14,28 @@ import (
 	"testing"
 	"time"
 
+	"github.com/hashicorp/terraform-plugin-framework/action"
 	"github.com/hashicorp/terraform-plugin-framework/datasource"
 	"github.com/hashicorp/terraform-plugin-framework/resource"
 	"github.com/hashicorp/terraform-plugin-testing/config"
 	acctest "github.com/hashicorp/terraform-plugin-testing/helper/resource"
+	"github.com/hashicorp/terraform-plugin-testing/tfversion"
 
 	"github.com/ylem-co/terraform-provider-ylem/internal/ylemtest"
 )
 
 const examples = "../../examples"
 
-// Every folder of examples/ with a configuration can be applied as it is, and leaves nothing to change: after the
-// apply, the testing framework fails where another plan holds changes.
+// Every configuration of examples/ can be applied, and leaves nothing to change: after the apply, the testing framework
+// fails where another plan holds changes.
 func TestExamplesApply(t *testing.T) {
 	t.Parallel()
-	for _, dir := range exampleDirs(t) {
-		t.Run(filepath.ToSlash(strings.TrimPrefix(dir, filepath.FromSlash(examples+"/"))), func(t *testing.T) {
+	for name, files := range exampleConfigurations(t) {
+		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			s := newSandbox(t)
-			files := readExample(t, dir)
-			s.addExamplePipelines(strings.Join(slices.Collect(maps.Values(files)), "\n"))
+			text := strings.Join(slices.Collect(maps.Values(files)), "\n")
+			s.addExamplePipelines(text)
 			apply := acctest.TestStep{
 				// The framework wants the factories here when the configuration is a folder with a provider block.
 				ProtoV6ProviderFactories: factories,
@@ -42,15 +44,78 @@ func TestExamplesApply(t *testing.T) {
 			// It cannot tidy up by itself what for_each made.
 			destroy := apply
 			destroy.Destroy = true
-			acctest.Test(t, acctest.TestCase{Steps: []acctest.TestStep{apply, destroy}})
+			acctest.Test(t, acctest.TestCase{
+				TerraformVersionChecks: exampleNeeds(t, text),
+				Steps:                  []acctest.TestStep{apply, destroy},
+			})
 			if len(s.Requests()) == 0 {
 				t.Error("the example asks nothing of Ylem")
+			}
+			if runs := s.count(ylemtest.RouteRun); runs > 0 && strings.Contains(text, "import {") {
+				t.Errorf("the example of an import starts %d runs", runs)
 			}
 		})
 	}
 }
 
-// Every resource and data source has an example where its page looks for it.
+// Every command of examples/ does what its page says.
+func TestExampleCommands(t *testing.T) {
+	t.Parallel()
+	const guide = "guides/run-a-pipeline-from-an-action/"
+	tests := map[string]struct {
+		config string
+		before [][]string // commands
+		action bool
+		runs   int // that there are in the end
+	}{
+		"resources/ylem_pipeline_run/import.sh": {config: "resource.tf"},
+		"guides/wait-for-a-run/untaint.sh": {
+			config: "wait.tf",
+			before: [][]string{{"apply"}, {"taint", "ylem_pipeline_run.import"}}, // as after a timeout
+			runs:   1,
+		},
+		guide + "invoke.sh":        {config: "trigger.tf", action: true, runs: 1},
+		guide + "invoke-secret.sh": {config: "secret.tf", action: true, runs: 1},
+	}
+	for script, test := range tests {
+		t.Run(script, func(t *testing.T) {
+			t.Parallel()
+			files := readExample(t, filepath.Join(examples, filepath.Dir(script)))
+			text := files[test.config]
+			s := newSandbox(t)
+			s.addExamplePipelines(text + files[filepath.Base(script)])
+			tf := newTerraform(t, s.config(text), "TF_CLI_ARGS_apply=-auto-approve", "TF_VAR_shop_token=example")
+			if test.action {
+				tf.needs(t, 1, 14, "an action")
+			}
+			for _, command := range test.before {
+				tf.mustRun(t, 0, command...)
+			}
+			for line := range strings.Lines(files[filepath.Base(script)]) {
+				if command, ok := strings.CutPrefix(line, "terraform "); ok {
+					tf.mustRun(t, 0, strings.Fields(command)...)
+				}
+			}
+			if runs := s.count(ylemtest.RouteRun); runs != test.runs {
+				t.Errorf("%d runs were started, want %d", runs, test.runs)
+			}
+			if !test.action {
+				tf.mustRun(t, 0, "plan", "-detailed-exitcode")
+			}
+		})
+	}
+	for _, dir := range exampleDirs(t) {
+		scripts, _ := filepath.Glob(filepath.Join(dir, "*.sh"))
+		for _, script := range scripts {
+			name, err := filepath.Rel(examples, script)
+			if _, ok := tests[filepath.ToSlash(name)]; err != nil || !ok {
+				t.Errorf("%s is in no test", script)
+			}
+		}
+	}
+}
+
+// Every resource, data source and action has an example where its page looks for it, and the guides show all of theirs.
 func TestExamplesAreComplete(t *testing.T) {
 	t.Parallel()
 	ctx, p := context.Background(), &ylemProvider{}
@@ -65,9 +130,34 @@ func TestExamplesAreComplete(t *testing.T) {
 		construct().Metadata(ctx, datasource.MetadataRequest{ProviderTypeName: "ylem"}, &resp)
 		want = append(want, "data-sources/"+resp.TypeName+"/data-source.tf")
 	}
+	for _, construct := range p.Actions(ctx) {
+		var resp action.MetadataResponse
+		construct().Metadata(ctx, action.MetadataRequest{ProviderTypeName: "ylem"}, &resp)
+		want = append(want, "actions/"+resp.TypeName+"/action.tf")
+	}
 	for _, file := range want {
 		if _, err := os.Stat(filepath.Join(examples, file)); err != nil {
 			t.Error(err)
+		}
+	}
+
+	guides, err := filepath.Glob("../../templates/guides/*.md.tmpl")
+	if err != nil || len(guides) == 0 {
+		t.Fatalf("no guides: %v", err)
+	}
+	for _, guide := range guides {
+		text, err := os.ReadFile(guide)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if strings.Contains(string(text), "```") {
+			t.Errorf("%s has code of its own, which no test runs", guide)
+		}
+		dir := "guides/" + strings.TrimSuffix(filepath.Base(guide), ".md.tmpl")
+		for name := range readExample(t, filepath.Join(examples, dir)) {
+			if !strings.Contains(string(text), fmt.Sprintf("%q", "examples/"+dir+"/"+name)) {
+				t.Errorf("%s does not show %s", guide, name)
+			}
 		}
 	}
 }
@@ -136,6 +226,44 @@ func exampleDirs(t *testing.T) []string {
 	return dirs
 }
 
+// exampleConfigurations returns the files of each configuration by its name. A folder is one; but each file with an import
+// block is one of its own, together with the resource that it imports.
+func exampleConfigurations(t *testing.T) map[string]map[string]string {
+	t.Helper()
+	all := map[string]map[string]string{}
+	for _, dir := range exampleDirs(t) {
+		name, err := filepath.Rel(examples, dir)
+		if err != nil {
+			t.Fatal(err)
+		}
+		files := readExample(t, dir)
+		for file, text := range files {
+			if strings.HasPrefix(file, "import-by-") {
+				all[filepath.ToSlash(filepath.Join(name, file))] = map[string]string{file: text, "resource.tf": files["resource.tf"]}
+				delete(files, file)
+			}
+		}
+		all[filepath.ToSlash(name)] = files
+	}
+	return all
+}
+
+// exampleNeeds skips the test where terraform is too old for what the example holds, and says so.
+func exampleNeeds(t *testing.T, text string) []tfversion.TerraformVersionCheck {
+	t.Helper()
+	identity, actions := strings.Contains(text, "identity = {"), anyAction.MatchString(text)
+	if (identity || actions) && strings.Contains(os.Getenv("TF_ACC_PROVIDER_HOST"), "opentofu") {
+		t.Skip("OpenTofu has neither actions nor import by identity")
+	}
+	switch {
+	case actions:
+		return []tfversion.TerraformVersionCheck{tfversion.SkipBelow(tfversion.Version1_14_0)}
+	case identity:
+		return []tfversion.TerraformVersionCheck{tfversion.SkipBelow(tfversion.Version1_12_0)}
+	}
+	return nil
+}
+
 // readExample returns the files of an example by name, without what a terraform that was run in it left there.
 func readExample(t *testing.T, dir string) map[string]string {
 	t.Helper()
@@ -160,24 +288,32 @@ func readExample(t *testing.T, dir string) map[string]string {
 var (
 	anyUUID     = regexp.MustCompile(`[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}`)
 	anyVariable = regexp.MustCompile(`(?ms)^variable "(\w+)" \{(.*?)^\}`)
+	anyAction   = regexp.MustCompile(`(?m)^action "`)
+	anyImport   = regexp.MustCompile(`(?:/|run_uuid\s+= ")(` + anyUUID.String() + `)`)
+	anyPause    = regexp.MustCompile(`((?:quiet_period|poll_interval)\s+= )"\w+"`)
 )
 
 // addExamplePipelines makes a pipeline of every UUID in a text, whose tasks have all of these UUIDs too: whichever
-// of them is meant as which, it exists. Each has run before, so that it has a last run.
+// of them is meant as which, it exists. Each has run before, so that it has a last run, also with the UUID of the run that
+// the text imports. The tasks take no time, so that nobody waits for them.
 func (s *sandbox) addExamplePipelines(text string) {
 	var p ylemtest.Pipeline
 	for _, uuid := range anyUUID.FindAllString(text, -1) {
-		p.Tasks = append(p.Tasks, ylemtest.Task{UUID: uuid, Duration: 10 * time.Millisecond, Output: []byte(`[{"total":299.76}]`)})
+		p.Tasks = append(p.Tasks, ylemtest.Task{UUID: uuid, Output: []byte(`[{"total":299.76}]`)})
 	}
 	for _, task := range p.Tasks {
 		p.UUID = task.UUID
 		s.AddPipeline(p)
-		s.AddRun(p.UUID, time.Now().Add(-time.Hour))
+		past := time.Now().Add(-time.Hour)
+		s.AddRun(p.UUID, past)
+		for _, run := range anyImport.FindAllStringSubmatch(text, -1) {
+			s.AddRows(ylemtest.Row{PipelineUUID: p.UUID, PipelineRunUUID: run[1], IsSuccessful: true, ExecutedAt: past})
+		}
 	}
 }
 
 // copyExample copies an example to a folder of the test's own, with an override file: the provider comes from
-// the test and goes to the sandbox, and variables that a user must set are set.
+// the test and goes to the sandbox, variables that a user must set are set, and pauses are short.
 func (s *sandbox) copyExample(t *testing.T, files map[string]string) string {
 	t.Helper()
 	override := fmt.Sprintf(`
@@ -194,7 +330,7 @@ terraform {
 				override += fmt.Sprintf("variable %q {\n  default = \"example\"\n}\n", variable[1])
 			}
 		}
-		write(t, filepath.Join(folder, name), text)
+		write(t, filepath.Join(folder, name), anyPause.ReplaceAllString(text, `$1"100ms"`))
 	}
 	write(t, filepath.Join(folder, "test_override.tf"), override)
 	return folder

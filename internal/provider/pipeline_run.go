@@ -114,7 +114,7 @@ func (a api) wait(ctx context.Context, w waiting, diags *diag.Diagnostics) ylem.
 	switch {
 	case progress.Status == ylem.StatusFailed:
 		report(diags, w.onFailure, "The run failed",
-			fmt.Sprintf("%s failed after %s.\n\n%s\n%s", name, tookFor(progress, w.run, started), failures(progress), w.afterFailure))
+			fmt.Sprintf("%s failed within %s.\n\n%s\n%s", name, tookFor(progress, w.run, started), failures(progress), w.afterFailure))
 	case progress.Status == ylem.StatusSucceeded:
 	case ctx.Err() != nil:
 		diags.AddWarning("Stopped waiting for the run", fmt.Sprintf(

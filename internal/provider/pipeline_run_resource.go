@@ -440,7 +440,7 @@ func (r *pipelineRunResource) wait(ctx context.Context, m *pipelineRunModel, dea
 			"  terraform untaint ADDRESS\n  terraform apply\n\n" +
 			"To wait longer, raise \"create\" in the timeouts block."
 		if m.OnTimeout.ValueString() == orWarn {
-			w.afterTimeout = "The next apply goes on waiting for it. To wait longer, raise \"create\" in the timeouts block."
+			w.afterTimeout = "The next apply goes on waiting for it, as long as \"update\" in the timeouts block says. New runs are waited for as long as \"create\" says."
 		}
 	}
 	status := ylem.Status("")

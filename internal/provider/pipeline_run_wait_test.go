@@ -598,6 +598,9 @@ func TestAccImportByIdentity(t *testing.T) {
 // needs skips the test where terraform is too old for what it tests.
 func (tf *terraform) needs(t *testing.T, major, minor int, feature string) {
 	t.Helper()
+	if strings.HasPrefix(tf.mustRun(t, 0, "version"), "OpenTofu") {
+		t.Skipf("%s: OpenTofu has its own versions, and has it not", feature)
+	}
 	var version struct {
 		Version string `json:"terraform_version"`
 	}

@@ -1,0 +1,1 @@
+terraform apply -invoke=action.ylem_pipeline_run.import

@@ -1,0 +1,9 @@
+resource "ylem_pipeline_run" "report" {
+  pipeline_uuid       = "e0c7a9d2-3f16-4b58-8a4d-91c6b27f5e03"
+  wait_for_completion = true
+
+  completion = {
+    quiet_period  = "10m" # the longest task takes about six minutes
+    poll_interval = "30s"
+  }
+}

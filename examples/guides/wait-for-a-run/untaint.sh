@@ -1,0 +1,2 @@
+terraform untaint ylem_pipeline_run.import
+terraform apply
