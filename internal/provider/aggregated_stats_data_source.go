@@ -26,8 +26,8 @@ func newAggregatedStatsDataSource(s subject) func() datasource.DataSource {
 }
 
 type aggregatedStatsDataSource struct {
+	reader
 	subject subject
-	api     api
 }
 
 type periodStatsModel struct {
@@ -79,10 +79,6 @@ func (d *aggregatedStatsDataSource) Schema(_ context.Context, _ datasource.Schem
 			},
 		},
 	}
-}
-
-func (d *aggregatedStatsDataSource) Configure(_ context.Context, req datasource.ConfigureRequest, resp *datasource.ConfigureResponse) {
-	d.api = apiFrom(req.ProviderData, &resp.Diagnostics)
 }
 
 // lastStatsDay is where the 32-bit dates of Ylem's statistics end: it answers "no data" to a window beyond.

@@ -127,6 +127,9 @@ func readWindow(ctx context.Context, config tfsdk.Config, client *ylem.Client, d
 	} else if w.from, err = ylem.ParseTime(w.fromText.ValueString()); err != nil {
 		diags.AddAttributeError(path.Root("from"), "Invalid time", err.Error())
 	}
+	if w.from.Year() < 0 && !diags.HasError() {
+		diags.AddAttributeError(path.Root("lookback"), "Invalid window", "The window begins before the year 0. Shorten \"lookback\".")
+	}
 	if !diags.HasError() {
 		checkOrder(w.from, w.to, diags)
 	}

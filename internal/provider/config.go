@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/hashicorp/terraform-plugin-framework/attr"
+	"github.com/hashicorp/terraform-plugin-framework/datasource"
 	"github.com/hashicorp/terraform-plugin-framework/diag"
 	"github.com/hashicorp/terraform-plugin-framework/path"
 	"github.com/hashicorp/terraform-plugin-framework/provider"
@@ -68,6 +69,13 @@ func apiFrom(data any, diags *diag.Diagnostics) api {
 	return a
 }
 
+// reader is what all data sources are.
+type reader struct{ api api }
+
+func (r *reader) Configure(_ context.Context, req datasource.ConfigureRequest, resp *datasource.ConfigureResponse) {
+	r.api = apiFrom(req.ProviderData, &resp.Diagnostics)
+}
+
 // ready reports whether requests can be sent, and says why where they cannot.
 func (a api) ready(diags *diag.Diagnostics) bool {
 	if a.client != nil {
@@ -116,10 +124,8 @@ func (p *ylemProvider) Configure(ctx context.Context, req provider.ConfigureRequ
 
 func (p *ylemProvider) userAgent(terraformVersion string) string {
 	agent := fmt.Sprintf("terraform-provider-ylem/%s Terraform/%s", p.version, terraformVersion)
-	if more := strings.TrimSpace(os.Getenv("TF_APPEND_USER_AGENT")); more != "" {
-		agent += " " + more
-	}
-	return agent
+	// One line: net/http refuses headers of several.
+	return strings.Join(append([]string{agent}, strings.Fields(os.Getenv("TF_APPEND_USER_AGENT"))...), " ")
 }
 
 // unknown names the attributes whose values are not known yet. None of them may be replaced by a default: the
@@ -171,7 +177,7 @@ func anyUnknown(values []attr.Value) bool {
 
 func (m *providerModel) clientConfig(ctx context.Context, diags *diag.Diagnostics) ylem.Config {
 	cfg := ylem.Config{
-		BaseURL:           cmp.Or(m.APIURL.ValueString(), os.Getenv(envURL), ylem.DefaultBaseURL),
+		BaseURL:           cmp.Or(m.APIURL.ValueString(), os.Getenv(envURL)),
 		ClientID:          cmp.Or(m.ClientID.ValueString(), os.Getenv(envClientID)),
 		ClientSecret:      cmp.Or(m.ClientSecret.ValueString(), os.Getenv(envClientSecret)),
 		RequestTimeout:    defaultRequestTimeout,

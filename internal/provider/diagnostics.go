@@ -146,8 +146,8 @@ func scopeFor(op ylem.Op) string {
 	return "stats:read"
 }
 
-// addStartError explains a run that was not started, or of which that is not sure. sent is when it was asked for.
-func addStartError(diags *diag.Diagnostics, pipelineUUID string, sent time.Time, err error) {
+// addStartError explains a run that was not started, or of which that is not sure.
+func addStartError(diags *diag.Diagnostics, pipelineUUID string, err error) {
 	at, about := path.Root("pipeline_uuid"), "pipeline "+pipelineUUID
 	e, ok := errors.AsType[*ylem.Error](err)
 	if !ok {
@@ -158,11 +158,11 @@ func addStartError(diags *diag.Diagnostics, pipelineUUID string, sent time.Time,
 	switch {
 	case e.MaybeStarted:
 		diags.AddAttributeError(at, "The run may have been started", fmt.Sprintf(
-			"The request to run pipeline %s was sent at %s (UTC), but Ylem's answer does not say what became of it. Ylem has no way to ask "+
+			"The request to run pipeline %s was sent at %s (UTC) by Ylem's clock, but Ylem's answer does not say what became of it. Ylem has no way to ask "+
 				"twice for the same run, so the request is not repeated, and Terraform does not know the run.\n\n"+
 				"Look in Ylem for a run of this pipeline that began at about that time. If there is one, import it "+
-				"(terraform import ADDRESS %s/RUN_UUID); if there is none, apply again.\n\n%s",
-			pipelineUUID, sent.UTC().Format(time.DateTime), pipelineUUID, answer(e)))
+				"(terraform import ADDRESS %s/RUN_UUID, after terraform state rm ADDRESS where the state still holds an older run); if there is none, apply again.\n\n%s",
+			pipelineUUID, e.SentAt.Format(time.DateTime), pipelineUUID, answer(e)))
 	case e.Op == ylem.OpRun && e.StatusCode == http.StatusForbidden:
 		causes := "The pipeline is paused: resume it in Ylem. Less likely, the OAuth client lacks the scope pipelines:run."
 		if e.MissingScope() {

@@ -269,8 +269,12 @@ func TestAnswersThatCannotBeUnderstood(t *testing.T) {
 				h.Inject(fault)
 				diags := h.attempt(t, attempted{dataSource: dataSource})
 				diags.expectError(t, d.attribute, "cannot be understood", h.uuidOf(dataSource), "200 OK", test.says, "api_url", "web interface")
-				if n := h.count(d.route); n != 1 {
-					t.Errorf("asked %d times: the same question has the same answer", n)
+				want := 1 // the same question has the same answer
+				if fault.Truncate > 0 {
+					want = 1 + defaultMaxRetries // one that broke off may come whole
+				}
+				if n := h.count(d.route); n != want {
+					t.Errorf("asked %d times, want %d", n, want)
 				}
 			})
 		}

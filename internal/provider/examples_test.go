@@ -74,8 +74,7 @@ func TestExampleCommands(t *testing.T) {
 			before: [][]string{{"apply"}, {"taint", "ylem_pipeline_run.import"}}, // as after a timeout
 			runs:   1,
 		},
-		guide + "invoke.sh":        {config: "trigger.tf", action: true, runs: 1},
-		guide + "invoke-secret.sh": {config: "secret.tf", action: true, runs: 1},
+		guide + "invoke.sh": {config: "trigger.tf", action: true, runs: 1},
 	}
 	for script, test := range tests {
 		t.Run(script, func(t *testing.T) {

@@ -20,8 +20,8 @@ func newLastRunDataSource(s subject) func() datasource.DataSource {
 }
 
 type lastRunDataSource struct {
+	reader
 	subject subject
-	api     api
 }
 
 func (d *lastRunDataSource) Metadata(_ context.Context, req datasource.MetadataRequest, resp *datasource.MetadataResponse) {
@@ -40,10 +40,6 @@ func (d *lastRunDataSource) Schema(_ context.Context, _ datasource.SchemaRequest
 			"duration":          computedInt("How long the last run took, in milliseconds. Null: nothing ran. Example: `1250`."),
 		},
 	}
-}
-
-func (d *lastRunDataSource) Configure(_ context.Context, req datasource.ConfigureRequest, resp *datasource.ConfigureResponse) {
-	d.api = apiFrom(req.ProviderData, &resp.Diagnostics)
 }
 
 func (d *lastRunDataSource) Read(ctx context.Context, req datasource.ReadRequest, resp *datasource.ReadResponse) {

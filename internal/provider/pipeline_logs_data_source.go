@@ -26,7 +26,7 @@ var (
 
 func newPipelineLogsDataSource() datasource.DataSource { return &pipelineLogsDataSource{} }
 
-type pipelineLogsDataSource struct{ api api }
+type pipelineLogsDataSource struct{ reader }
 
 type pipelineLogsModel struct {
 	PipelineUUID    types.String  `tfsdk:"pipeline_uuid"`
@@ -157,10 +157,6 @@ func taskErrorAttributes() map[string]schema.Attribute {
 		"severity": computedString("How bad it is, such as `error`."),
 		"message":  computedString("What went wrong, in Ylem's words."),
 	}
-}
-
-func (d *pipelineLogsDataSource) Configure(_ context.Context, req datasource.ConfigureRequest, resp *datasource.ConfigureResponse) {
-	d.api = apiFrom(req.ProviderData, &resp.Diagnostics)
 }
 
 func (d *pipelineLogsDataSource) ConfigValidators(context.Context) []datasource.ConfigValidator {

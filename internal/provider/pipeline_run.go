@@ -7,8 +7,10 @@ import (
 	"strings"
 	"time"
 
+	"github.com/hashicorp/terraform-plugin-framework-validators/setvalidator"
 	"github.com/hashicorp/terraform-plugin-framework/diag"
 	"github.com/hashicorp/terraform-plugin-framework/path"
+	"github.com/hashicorp/terraform-plugin-framework/schema/validator"
 	"github.com/hashicorp/terraform-plugin-framework/types"
 	"github.com/hashicorp/terraform-plugin-framework/types/basetypes"
 
@@ -20,6 +22,7 @@ const (
 	defaultQuietPeriod  = "30s"
 	defaultPollInterval = "5s"
 	defaultTimeout      = 20 * time.Minute
+	minPollInterval     = 100 * time.Millisecond
 
 	orError = "error" // of on_failure and on_timeout
 	orWarn  = "warn"
@@ -37,11 +40,16 @@ const (
 		"as soon as all of them have reported. Unset: it has succeeded when no task has reported for `quiet_period`."
 	quietPeriodDescription = "How long no task must report for the run to have succeeded, as a duration such as `2m`. Make it longer than the pipeline's " +
 		"longest task, or give `final_task_uuids`, which is exact. Unset: `30s`."
-	pollIntervalDescription = "Pause between two looks at the log, as a duration such as `10s`. Unset: `5s`."
+	pollIntervalDescription = "Pause between two looks at the log, as a duration such as `10s`, at least `100ms`. Unset: `5s`."
 
 	onFailureDescription = "What waiting makes of a failed run: `error` or `warn`. Unset: `error`."
 	onTimeoutDescription = "What waiting makes of a run that outlasts the timeout: `error` or `warn`; the run itself goes on. Unset: `error`."
 )
+
+// finalTasksValidators check final_task_uuids.
+var finalTasksValidators = []validator.Set{
+	setvalidator.SizeAtLeast(1), setvalidator.NoNullValues(), setvalidator.ValueStringsAre(uuidValidator{}),
+}
 
 // completionModel is the attribute completion.
 type completionModel struct {
@@ -79,14 +87,13 @@ func completionFrom(ctx context.Context, object types.Object, diags *diag.Diagno
 func (a api) start(ctx context.Context, pipelineUUID string, input types.String, wait bool, diags *diag.Diagnostics) (ylem.Run, bool) {
 	if wait {
 		if err := a.client.CanWatch(ctx, pipelineUUID); err != nil {
-			addStartError(diags, pipelineUUID, time.Time{}, err)
+			addStartError(diags, pipelineUUID, err)
 			return ylem.Run{}, false
 		}
 	}
-	sent := time.Now()
 	run, err := a.client.RunPipeline(ctx, pipelineUUID, []byte(input.ValueString()))
 	if err != nil {
-		addStartError(diags, pipelineUUID, sent, err)
+		addStartError(diags, pipelineUUID, err)
 		return ylem.Run{}, false
 	}
 	return run, true
@@ -97,49 +104,52 @@ type waiting struct {
 	run                  ylem.RunRef
 	watch                ylem.Watch
 	onFailure, onTimeout string
-	deadline             time.Time
-	timeout              time.Duration // which the deadline comes from
+	timeout              time.Duration
 
-	afterFailure, afterTimeout, afterInterrupt string // what to do next
+	// What to do next.
+	afterFailure   string // that is an error
+	afterTimeout   string
+	afterInterrupt string
+	afterRefusal   string // the log may not be read
 }
 
 // wait waits for a run and explains how that ended, with errors or warnings as configured.
 func (a api) wait(ctx context.Context, w waiting, diags *diag.Diagnostics) ylem.Progress {
 	started := time.Now()
-	deadline, cancel := context.WithDeadline(ctx, w.deadline)
+	limited, cancel := context.WithTimeout(ctx, w.timeout)
 	defer cancel()
-	progress, err := a.client.WatchRun(deadline, w.run, w.watch)
+	progress, err := a.client.WatchRun(limited, w.run, w.watch)
 	name := fmt.Sprintf("Run %s of pipeline %s", w.run.RunUUID, w.run.PipelineUUID)
+	failure, answered := errors.AsType[*ylem.Error](err)
 
 	switch {
 	case progress.Status == ylem.StatusFailed:
-		report(diags, w.onFailure, "The run failed",
-			fmt.Sprintf("%s failed within %s.\n\n%s\n%s", name, tookFor(progress, w.run, started), failures(progress), w.afterFailure))
+		next := w.afterFailure
+		if w.onFailure == orWarn {
+			next = "on_failure = \"warn\" accepts it."
+		}
+		report(diags, w.onFailure, "The run failed", fmt.Sprintf("%s failed within %s.\n\n%s\n%s", name, tookFor(progress, w.run, started), describe(failedTasks(progress)), next))
 	case progress.Status == ylem.StatusSucceeded:
 	case ctx.Err() != nil:
-		diags.AddWarning("Stopped waiting for the run", fmt.Sprintf(
-			"%s goes on in Ylem; %s. %s", name, reported(progress), w.afterInterrupt))
-	case deadline.Err() != nil:
+		diags.AddWarning("Stopped waiting for the run", fmt.Sprintf("%s goes on in Ylem; %s. %s", name, reported(progress), w.afterInterrupt))
+	case limited.Err() != nil:
 		detail := fmt.Sprintf("%s has not finished within %s and goes on in Ylem; %s.\n\n%s", name, w.timeout, reported(progress), w.afterTimeout)
-		if e, ok := errors.AsType[*ylem.Error](err); ok {
-			detail += "\n\nThe log could not be read the last time:\n" + answer(e)
+		if answered {
+			detail += "\n\nThe log could not be read the last time:\n" + answer(failure)
 		}
 		report(diags, w.onTimeout, "The run outlasted the timeout", detail)
-	default:
-		e, ok := errors.AsType[*ylem.Error](err)
-		if !ok {
-			diags.AddError("Unexpected error", err.Error())
-			return progress
-		}
-		summary, advice := explain(e)
+	case answered:
+		summary, advice := explain(failure)
 		diags.AddAttributeError(path.Root("wait_for_completion"), summary, fmt.Sprintf(
-			"%s was started and goes on in Ylem, but it cannot be waited for. %s\n\n%s\n\n%s", name, advice, w.afterTimeout, answer(e)))
+			"%s was started and goes on in Ylem, but it cannot be waited for. %s\n\n%s\n\n%s", name, advice, w.afterRefusal, answer(failure)))
+	default:
+		diags.AddError("Unexpected error", err.Error())
 	}
 	return progress
 }
 
 // report adds an error or a warning, as the policy says.
-func report(diags *diag.Diagnostics, policy string, summary, detail string) {
+func report(diags *diag.Diagnostics, policy, summary, detail string) {
 	if policy == orWarn {
 		diags.AddWarning(summary, detail)
 	} else {
@@ -154,39 +164,61 @@ func tookFor(p ylem.Progress, run ylem.RunRef, waitedSince time.Time) time.Durat
 	return time.Since(waitedSince).Round(time.Millisecond)
 }
 
+// reported tells how far a run has got.
 func reported(p ylem.Progress) string {
+	var text string
 	switch n := len(p.Rows); n {
 	case 0:
-		return "no task has reported yet"
+		text = "no task has reported yet"
 	case 1:
-		return "1 task has reported"
+		text = "1 task has reported"
 	default:
-		return fmt.Sprintf("%d tasks have reported", n)
+		text = fmt.Sprintf("%d tasks have reported", n)
 	}
+	if len(p.Missing) > 0 {
+		text += ", but not the final " + strings.Join(p.Missing, ", ")
+	}
+	return text
+}
+
+// failedTask is a failed task as diagnostics name it.
+type failedTask struct {
+	uuid, taskType string
+	faults         []taskErrorModel
+	output         string // shown where there are no faults
+}
+
+func failedTasks(p ylem.Progress) []failedTask {
+	var tasks []failedTask
+	for _, row := range p.Failed() {
+		output, _ := row.DecodeOutput()
+		tasks = append(tasks, failedTask{uuid: row.TaskUUID, taskType: row.TaskType, faults: taskErrorModels(row.TaskErrors()), output: output})
+	}
+	return tasks
 }
 
 // maxFailures is how many failed tasks a diagnostic names: a for-each can fail a thousand times.
 const maxFailures = 10
 
-// failures names each failed task with its faults.
-func failures(p ylem.Progress) string {
+// describe names each failed task with its faults, a line each.
+func describe(failed []failedTask) string {
 	var b strings.Builder
-	failed := p.Failed()
-	for i, row := range failed {
+	for i, task := range failed {
 		if i == maxFailures {
 			fmt.Fprintf(&b, "and %d more\n", len(failed)-i)
 			break
 		}
-		fmt.Fprintf(&b, "Task %s (%s): ", row.TaskUUID, row.TaskType)
 		var faults []string
-		for _, fault := range row.TaskErrors() {
+		for _, fault := range task.faults {
 			faults = append(faults, fmt.Sprintf("%s %d: %s", fault.Severity, fault.Code, ylem.Shorten(fault.Message)))
 		}
 		if len(faults) == 0 {
-			text, _ := row.DecodeOutput()
-			faults = append(faults, "Ylem names no fault; output: "+ylem.Shorten(text))
+			faults = []string{"Ylem names no fault"}
+			if task.output != "" {
+				faults = []string{"output: " + ylem.Shorten(task.output)}
+			}
 		}
-		b.WriteString(strings.Join(faults, "; ") + "\n")
+		fmt.Fprintf(&b, "Task %s (%s): %s\n", task.uuid, task.taskType, strings.Join(faults, "; "))
 	}
 	return b.String()
 }

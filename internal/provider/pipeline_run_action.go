@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"time"
 
-	"github.com/hashicorp/terraform-plugin-framework-validators/setvalidator"
 	"github.com/hashicorp/terraform-plugin-framework-validators/stringvalidator"
 	"github.com/hashicorp/terraform-plugin-framework/action"
 	"github.com/hashicorp/terraform-plugin-framework/action/schema"
@@ -60,9 +59,11 @@ func (a *pipelineRunAction) Schema(_ context.Context, _ action.SchemaRequest, re
 				Validators:          []validator.String{inputValidator{}, stringvalidator.ConflictsWith(path.MatchRoot("input_wo"))},
 			},
 			"input_wo": schema.StringAttribute{
-				Optional:            true, // and write-only: see writeOnlyActionInput
-				MarkdownDescription: "The same as `input` for secrets, also ephemeral ones: it is never kept in a plan. Example: `jsonencode({ token = var.token })`. Unset: none.",
-				Validators:          []validator.String{inputValidator{}},
+				Optional: true, // and write-only: see writeOnlyActionInput
+				MarkdownDescription: "The same as `input` for secrets in ephemeral values, which Terraform keeps out of its plans. Example: " +
+					"`jsonencode({ token = var.token })`, with an ephemeral variable. An `action_trigger` delivers them; for `terraform apply -invoke`, Terraform leaves ephemeral " +
+					"values out (seen with 1.17), and the run gets no input: use a `sensitive` variable there. Unset: none.",
+				Validators: []validator.String{inputValidator{}},
 			},
 			"wait_for_completion": schema.BoolAttribute{
 				Optional:            true,
@@ -76,7 +77,7 @@ func (a *pipelineRunAction) Schema(_ context.Context, _ action.SchemaRequest, re
 						Optional:            true,
 						ElementType:         types.StringType,
 						MarkdownDescription: finalTasksDescription,
-						Validators:          []validator.Set{setvalidator.SizeAtLeast(1), setvalidator.ValueStringsAre(uuidValidator{})},
+						Validators:          finalTasksValidators,
 					},
 					"quiet_period": schema.StringAttribute{
 						Optional:            true,
@@ -86,7 +87,7 @@ func (a *pipelineRunAction) Schema(_ context.Context, _ action.SchemaRequest, re
 					"poll_interval": schema.StringAttribute{
 						Optional:            true,
 						MarkdownDescription: pollIntervalDescription,
-						Validators:          []validator.String{durationValidator{}},
+						Validators:          []validator.String{durationValidator{atLeast: minPollInterval}},
 					},
 				},
 			},
@@ -132,7 +133,6 @@ func (a *pipelineRunAction) Invoke(ctx context.Context, req action.InvokeRequest
 		input = m.InputWO
 	}
 
-	begin := time.Now()
 	run, ok := a.api.start(ctx, m.PipelineUUID.ValueString(), input, m.WaitForCompletion.ValueBool(), &resp.Diagnostics)
 	if !ok {
 		return
@@ -145,13 +145,12 @@ func (a *pipelineRunAction) Invoke(ctx context.Context, req action.InvokeRequest
 		return
 	}
 
-	tick := a.heartbeat / 15
+	begin, tick := time.Now(), a.heartbeat/15
 	told, toldAt := ylem.StatusPending, time.Now()
 	a.api.wait(ctx, waiting{
 		run:       ylem.RunRef{PipelineUUID: m.PipelineUUID.ValueString(), RunUUID: run.UUID, TriggeredAt: run.TriggeredAt},
 		onFailure: m.OnFailure.ValueString(),
 		onTimeout: m.OnTimeout.ValueString(),
-		deadline:  begin.Add(timeout),
 		timeout:   timeout,
 		watch: ylem.Watch{
 			Completion:   completion,
@@ -165,8 +164,9 @@ func (a *pipelineRunAction) Invoke(ctx context.Context, req action.InvokeRequest
 				progress("Run %s: %s after %s, %s.", run.UUID, p.Status, time.Since(begin).Round(time.Second), reported(p))
 			},
 		},
-		afterFailure:   "Mend the pipeline or its input, and invoke the action again. on_failure = \"warn\" would accept the failed run.",
+		afterFailure:   "Mend the pipeline or its input, and invoke the action again.",
 		afterTimeout:   "Invoking the action again starts another run: look into Ylem for how this one goes on. To wait longer, raise \"timeout\".",
 		afterInterrupt: "Invoking the action again starts another run: look into Ylem for how this one goes on.",
+		afterRefusal:   "Look into Ylem for how the run goes on.",
 	}, &resp.Diagnostics)
 }

@@ -97,7 +97,7 @@ func TestActionWaits(t *testing.T) {
 	s := newSandbox(t)
 	last := ylemtest.NewUUID()
 	p := s.AddPipeline(ylemtest.Pipeline{Tasks: []ylemtest.Task{{Duration: 20 * time.Millisecond}, {UUID: last, Duration: 40 * time.Millisecond}}}).UUID
-	completion := object{"final_task_uuids": []any{last}, "poll_interval": "1ms"}
+	completion := object{"final_task_uuids": []any{last}, "poll_interval": "100ms"}
 	told, diags := s.connect(t, nil).invoke(t.Context(), t, object{"pipeline_uuid": p, "wait_for_completion": true, "completion": completion})
 	if len(diags) > 0 {
 		t.Error(diags)
@@ -119,7 +119,7 @@ func TestActionTellsHowWaitingEnded(t *testing.T) {
 	endless := s.AddPipeline(ylemtest.Pipeline{Tasks: []ylemtest.Task{{Unended: true}}}).UUID
 	connection := s.connect(t, nil)
 	wait := func(pipeline string, more object) object {
-		return object{"pipeline_uuid": pipeline, "wait_for_completion": true, "completion": object{"poll_interval": "1ms"}, "timeout": "200ms"}.with(more)
+		return object{"pipeline_uuid": pipeline, "wait_for_completion": true, "completion": object{"poll_interval": "100ms"}, "timeout": "200ms"}.with(more)
 	}
 
 	_, diags := connection.invoke(t.Context(), t, wait(failing, nil))
@@ -133,15 +133,17 @@ func TestActionTellsHowWaitingEnded(t *testing.T) {
 	_, diags = connection.invoke(t.Context(), t, wait(endless, object{"on_timeout": "warn"}))
 	diags.expect(t, tfprotov6.DiagnosticSeverityWarning, "", "The run outlasted the timeout")
 
+	// In a sandbox of its own: a request of an earlier wait may still arrive in that one.
+	own := newSandbox(t)
+	pipeline := own.AddPipeline(ylemtest.Pipeline{Tasks: []ylemtest.Task{{Unended: true}}}).UUID
 	ctx, cancel := context.WithCancel(t.Context())
-	s.ResetRequests()
 	go func() {
-		for s.count(ylemtest.RouteLogs) == 0 {
+		for own.count(ylemtest.RouteLogs) == 0 {
 			time.Sleep(time.Millisecond) // between two looks
 		}
 		cancel()
 	}()
-	_, diags = connection.invoke(ctx, t, wait(endless, object{"timeout": "1h"}))
+	_, diags = own.connect(t, nil).invoke(ctx, t, wait(pipeline, object{"timeout": "1h"}))
 	diags.expect(t, tfprotov6.DiagnosticSeverityWarning, "", "Stopped waiting for the run", "look into Ylem")
 }
 
@@ -165,6 +167,8 @@ func TestActionRefusesBadArguments(t *testing.T) {
 		"no tasks":     {object{"pipeline_uuid": p, "completion": object{"final_task_uuids": []any{}}}, "at least 1"},
 		"quiet period": {object{"pipeline_uuid": p, "completion": object{"quiet_period": "0s"}}, "not more than zero"},
 		"poll":         {object{"pipeline_uuid": p, "completion": object{"poll_interval": "-1s"}}, "not more than zero"},
+		"polls":        {object{"pipeline_uuid": p, "completion": object{"poll_interval": "1ns"}}, "less than 100ms"},
+		"null task":    {object{"pipeline_uuid": p, "completion": object{"final_task_uuids": []any{nil}}}, "null"},
 	} {
 		if _, diags := connection.invoke(t.Context(), t, test.arguments); !diags.failed() || !strings.Contains(diags.String(), test.part) {
 			t.Errorf("%s: does not say %q: %s", name, test.part, diags)
@@ -215,12 +219,12 @@ action "ylem_pipeline_run" "refresh" {
     pipeline_uuid       = %q
     input               = jsonencode({ trigger = %q })
     wait_for_completion = true
-    completion          = { final_task_uuids = [%q], poll_interval = "10ms" }
+    completion          = { final_task_uuids = [%q], poll_interval = "100ms" }
   }
 }
 variable "token" {
+  type      = string
   ephemeral = true
-  default   = "an ephemeral secret"
 }
 action "ylem_pipeline_run" "secret" {
   config {
@@ -228,11 +232,20 @@ action "ylem_pipeline_run" "secret" {
     input_wo      = jsonencode({ token = var.token })
   }
 }
+resource "terraform_data" "secret" {
+  input = %[2]q
+  lifecycle {
+    action_trigger {
+      events  = [after_create]
+      actions = [action.ylem_pipeline_run.secret]
+    }
+  }
+}
 action "ylem_pipeline_run" "failing" {
   config {
     pipeline_uuid       = %[4]q
     wait_for_completion = true
-    completion          = { poll_interval = "10ms" }
+    completion          = { poll_interval = "100ms" }
   }
 }
 resource "terraform_data" "table" {
@@ -246,7 +259,7 @@ resource "terraform_data" "table" {
 }
 `, p, trigger, s.tasks(p)[0], failing, secret))
 	}
-	tf := newTerraform(t, config("one"))
+	tf := newTerraform(t, config("one"), "TF_VAR_token=an ephemeral secret")
 	tf.needs(t, 1, 14, "an action")
 	expectRuns := func(inputs ...string) {
 		t.Helper()
@@ -259,7 +272,14 @@ resource "terraform_data" "table" {
 		}
 	}
 
-	output := tf.mustRun(t, 0, "apply", "-auto-approve")
+	tf.mustRun(t, 0, "plan", "-out=plan")
+	if plan := tf.mustRun(t, 0, "show", "-json", "plan"); strings.Contains(plan, "an ephemeral secret") {
+		t.Errorf("the plan holds the secret input:\n%s", plan)
+	}
+	output := tf.mustRun(t, 0, "apply", "plan")
+	if runs := s.Runs(secret); len(runs) != 1 || string(runs[0].Input) != `{"token":"an ephemeral secret"}` {
+		t.Errorf("runs with a secret input: %v", runs)
+	}
 	expectRuns(`{"trigger":"one"}`)
 	for _, want := range []string{"Started run " + s.Runs(p)[0].UUID, "succeeded after"} {
 		if !loosely(want).MatchString(output) {
@@ -274,13 +294,10 @@ resource "terraform_data" "table" {
 	tf.mustRun(t, 0, "apply", "-auto-approve", "-invoke=action.ylem_pipeline_run.refresh")
 	expectRuns(`{"trigger":"one"}`, `{"trigger":"two"}`, `{"trigger":"two"}`)
 
-	tf.mustRun(t, 0, "plan", "-out=plan", "-invoke=action.ylem_pipeline_run.secret")
-	if plan := tf.mustRun(t, 0, "show", "-json", "plan"); strings.Contains(plan, "an ephemeral secret") {
-		t.Errorf("the plan holds the secret input:\n%s", plan)
-	}
-	tf.mustRun(t, 0, "apply", "plan")
-	if runs := s.Runs(secret); len(runs) != 1 || string(runs[0].Input) != `{"token":"an ephemeral secret"}` {
-		t.Errorf("runs with a secret input: %v", runs)
+	// Terraform itself leaves ephemeral values out of what it invokes by hand: the documentation says so.
+	tf.mustRun(t, 0, "apply", "-auto-approve", "-invoke=action.ylem_pipeline_run.secret")
+	if runs := s.Runs(secret); len(runs) != 2 || len(runs[1].Input) != 0 {
+		t.Errorf("invoked by hand, the secret arrives: the documentation is out of date: %v", runs)
 	}
 
 	_, stderr, code := tf.run(t, "apply", "-auto-approve", "-invoke=action.ylem_pipeline_run.failing")

@@ -4,13 +4,11 @@ import (
 	"context"
 	"fmt"
 	"slices"
-	"strconv"
 	"strings"
 	"time"
 
 	"github.com/hashicorp/terraform-plugin-framework-timeouts/resource/timeouts"
 	"github.com/hashicorp/terraform-plugin-framework-validators/int64validator"
-	"github.com/hashicorp/terraform-plugin-framework-validators/setvalidator"
 	"github.com/hashicorp/terraform-plugin-framework-validators/stringvalidator"
 	"github.com/hashicorp/terraform-plugin-framework/diag"
 	"github.com/hashicorp/terraform-plugin-framework/path"
@@ -34,10 +32,11 @@ import (
 )
 
 var (
-	_ resource.ResourceWithConfigure   = (*pipelineRunResource)(nil)
-	_ resource.ResourceWithModifyPlan  = (*pipelineRunResource)(nil)
-	_ resource.ResourceWithImportState = (*pipelineRunResource)(nil)
-	_ resource.ResourceWithIdentity    = (*pipelineRunResource)(nil)
+	_ resource.ResourceWithConfigure      = (*pipelineRunResource)(nil)
+	_ resource.ResourceWithValidateConfig = (*pipelineRunResource)(nil)
+	_ resource.ResourceWithModifyPlan     = (*pipelineRunResource)(nil)
+	_ resource.ResourceWithImportState    = (*pipelineRunResource)(nil)
+	_ resource.ResourceWithIdentity       = (*pipelineRunResource)(nil)
 )
 
 func newPipelineRunResource() resource.Resource { return &pipelineRunResource{} }
@@ -138,14 +137,16 @@ func (r *pipelineRunResource) Schema(ctx context.Context, _ resource.SchemaReque
 				},
 				PlanModifiers: []planmodifier.String{stringplanmodifier.RequiresReplaceIf(
 					func(ctx context.Context, req planmodifier.StringRequest, resp *stringplanmodifier.RequiresReplaceIfFuncResponse) {
-						resp.RequiresReplace = !req.StateValue.IsNull() || !justImported(ctx, req.Private)
+						// No input and an empty one are the same to Ylem.
+						resp.RequiresReplace = (req.StateValue.ValueString() != req.PlanValue.ValueString() || req.PlanValue.IsUnknown()) &&
+							(!req.StateValue.IsNull() || !imported(ctx, req.Private))
 					}, newRunUnlessImported, newRunUnlessImported)},
 			},
 			"input_wo": schema.StringAttribute{
 				Optional:  true,
 				WriteOnly: true,
 				MarkdownDescription: "The same as `input` for secrets: it is never kept in a plan or in Terraform's state, so that a change of it is not seen. Change " +
-					"`input_wo_version` along with it. Needs Terraform 1.11 or later. Example: `jsonencode({ token = var.token })`. Unset: none.",
+					"`input_wo_version` along with it. A task of the pipeline may still repeat it in its output or its faults. Needs Terraform 1.11 or later. Example: `jsonencode({ token = var.token })`. Unset: none.",
 				Validators: []validator.String{inputValidator{}},
 			},
 			"input_wo_version": schema.Int64Attribute{
@@ -154,7 +155,7 @@ func (r *pipelineRunResource) Schema(ctx context.Context, _ resource.SchemaReque
 				Validators:          []validator.Int64{int64validator.AlsoRequires(path.MatchRoot("input_wo"))},
 				PlanModifiers: []planmodifier.Int64{int64planmodifier.RequiresReplaceIf(
 					func(ctx context.Context, req planmodifier.Int64Request, resp *int64planmodifier.RequiresReplaceIfFuncResponse) {
-						resp.RequiresReplace = !req.StateValue.IsNull() || !justImported(ctx, req.Private)
+						resp.RequiresReplace = !req.StateValue.IsNull() || !imported(ctx, req.Private)
 					}, newRunUnlessImported, newRunUnlessImported)},
 			},
 			"triggers": schema.MapAttribute{
@@ -164,7 +165,8 @@ func (r *pipelineRunResource) Schema(ctx context.Context, _ resource.SchemaReque
 					"Unset: only the other arguments start runs.",
 				PlanModifiers: []planmodifier.Map{mapplanmodifier.RequiresReplaceIf(
 					func(ctx context.Context, req planmodifier.MapRequest, resp *mapplanmodifier.RequiresReplaceIfFuncResponse) {
-						resp.RequiresReplace = !req.ConfigValue.IsNull() && (!req.StateValue.IsNull() || !justImported(ctx, req.Private))
+						same := !req.PlanValue.IsUnknown() && len(req.PlanValue.Elements())+len(req.StateValue.Elements()) == 0
+						resp.RequiresReplace = !req.ConfigValue.IsNull() && !same && (!req.StateValue.IsNull() || !imported(ctx, req.Private))
 					},
 					"A change of any value, but not the removal of the whole map, starts a new run.",
 					"A change of any value, but not the removal of the whole map, starts a new run.",
@@ -185,7 +187,7 @@ func (r *pipelineRunResource) Schema(ctx context.Context, _ resource.SchemaReque
 						Optional:            true,
 						ElementType:         types.StringType,
 						MarkdownDescription: finalTasksDescription,
-						Validators:          []validator.Set{setvalidator.SizeAtLeast(1), setvalidator.ValueStringsAre(uuidValidator{})},
+						Validators:          finalTasksValidators,
 					},
 					"quiet_period": schema.StringAttribute{
 						Optional: true, Computed: true, Default: stringdefault.StaticString(defaultQuietPeriod),
@@ -195,7 +197,7 @@ func (r *pipelineRunResource) Schema(ctx context.Context, _ resource.SchemaReque
 					"poll_interval": schema.StringAttribute{
 						Optional: true, Computed: true, Default: stringdefault.StaticString(defaultPollInterval),
 						MarkdownDescription: pollIntervalDescription,
-						Validators:          []validator.String{durationValidator{}},
+						Validators:          []validator.String{durationValidator{atLeast: minPollInterval}},
 					},
 				},
 			},
@@ -275,20 +277,56 @@ func (r *pipelineRunResource) Configure(_ context.Context, req resource.Configur
 	r.api = apiFrom(req.ProviderData, &resp.Diagnostics)
 }
 
+// ValidateConfig refuses waits that could never end well.
+func (r *pipelineRunResource) ValidateConfig(ctx context.Context, req resource.ValidateConfigRequest, resp *resource.ValidateConfigResponse) {
+	var finalTasks types.Set
+	var quietText, createText, updateText types.String
+	completion := path.Root("completion")
+	resp.Diagnostics.Append(req.Config.GetAttribute(ctx, completion.AtName("final_task_uuids"), &finalTasks)...)
+	resp.Diagnostics.Append(req.Config.GetAttribute(ctx, completion.AtName("quiet_period"), &quietText)...)
+	resp.Diagnostics.Append(req.Config.GetAttribute(ctx, path.Root("timeouts").AtName("create"), &createText)...)
+	resp.Diagnostics.Append(req.Config.GetAttribute(ctx, path.Root("timeouts").AtName("update"), &updateText)...)
+	for name, text := range map[string]types.String{"create": createText, "update": updateText} {
+		if d, err := time.ParseDuration(text.ValueString()); err == nil && d <= 0 {
+			resp.Diagnostics.AddAttributeError(path.Root("timeouts").AtName(name), "Invalid duration",
+				fmt.Sprintf("timeouts.%s: %q is not more than zero.\n\nAccepted: %s.", name, text.ValueString(), durationForm))
+		}
+	}
+	quiet, err := time.ParseDuration(quietText.ValueString())
+	if err != nil || !finalTasks.IsNull() || createText.IsUnknown() {
+		return
+	}
+	create := defaultTimeout
+	if d, err := time.ParseDuration(createText.ValueString()); err == nil {
+		create = d
+	}
+	if quiet >= create {
+		resp.Diagnostics.AddAttributeError(completion.AtName("quiet_period"), "The quiet period outlasts the timeout", fmt.Sprintf(
+			"No wait could succeed: quiet_period is %s, and a new run is waited for %s. Raise \"create\" in the timeouts block, shorten the quiet period, "+
+				"or give final_task_uuids.", quiet, create))
+	}
+}
+
 // ModifyPlan plans an update in place that goes on waiting for a run, or a new run after one that failed.
 func (r *pipelineRunResource) ModifyPlan(ctx context.Context, req resource.ModifyPlanRequest, resp *resource.ModifyPlanResponse) {
 	if req.State.Raw.IsNull() || req.Plan.Raw.IsNull() {
 		return
 	}
+	var status types.String
+	resp.Diagnostics.Append(req.State.GetAttribute(ctx, path.Root("status"), &status)...)
+	if ylem.Status(status.ValueString()) == ylem.StatusSucceeded {
+		return
+	}
 	var plan, state pipelineRunModel
 	resp.Diagnostics.Append(req.Plan.Get(ctx, &plan)...)
 	resp.Diagnostics.Append(req.State.Get(ctx, &state)...)
-	if resp.Diagnostics.HasError() || !plan.WaitForCompletion.ValueBool() {
+	if resp.Diagnostics.HasError() {
 		return
 	}
-	status := ylem.Status(state.Status.ValueString())
-	failed := status == ylem.StatusFailed && plan.OnFailure.ValueString() == orError && !justImported(ctx, req.Private)
-	if status.Final() && !failed {
+	// What is not known yet may turn out to ask for it.
+	waits := plan.WaitForCompletion.IsUnknown() || plan.WaitForCompletion.ValueBool()
+	failed := ylem.Status(status.ValueString()) == ylem.StatusFailed
+	if !waits || failed && (plan.OnFailure.ValueString() == orWarn || imported(ctx, req.Private)) {
 		return
 	}
 	plan.Status = types.StringUnknown()
@@ -299,7 +337,22 @@ func (r *pipelineRunResource) ModifyPlan(ctx context.Context, req resource.Modif
 	resp.Diagnostics.Append(resp.Plan.Set(ctx, &plan)...)
 	if failed {
 		resp.RequiresReplace.Append(path.Root("status"))
+		resp.Diagnostics.AddWarning("The run failed, and a new one is planned", fmt.Sprintf(
+			"Run %s of pipeline %s failed.\n\n%s\non_failure = \"warn\" would accept it.", state.ID.ValueString(), state.PipelineUUID.ValueString(),
+			describe(state.failedTasks(ctx, &resp.Diagnostics))))
 	}
+}
+
+// failedTasks are the failed tasks that the state knows.
+func (m *pipelineRunModel) failedTasks(ctx context.Context, diags *diag.Diagnostics) (failed []failedTask) {
+	var tasks []taskRunModel
+	diags.Append(m.TaskRuns.ElementsAs(ctx, &tasks, false)...)
+	for _, task := range tasks {
+		if task.State == string(ylem.StatusFailed) {
+			failed = append(failed, failedTask{uuid: task.TaskUUID, taskType: task.TaskType.ValueString(), faults: task.Errors})
+		}
+	}
+	return failed
 }
 
 func (r *pipelineRunResource) Create(ctx context.Context, req resource.CreateRequest, resp *resource.CreateResponse) {
@@ -309,6 +362,8 @@ func (r *pipelineRunResource) Create(ctx context.Context, req resource.CreateReq
 	resp.Diagnostics.Append(req.Config.GetAttribute(ctx, path.Root("input_wo"), &inputWO)...)
 	timeout, diags := m.Timeouts.Create(ctx, defaultTimeout)
 	resp.Diagnostics.Append(diags...)
+	// Whatever is wrong with the configuration is found before a run is started.
+	completionFrom(ctx, m.Completion, &resp.Diagnostics)
 	if resp.Diagnostics.HasError() || !r.api.ready(&resp.Diagnostics) {
 		return
 	}
@@ -316,7 +371,6 @@ func (r *pipelineRunResource) Create(ctx context.Context, req resource.CreateReq
 	if input.IsNull() {
 		input = inputWO
 	}
-	begin := time.Now()
 	run, ok := r.api.start(ctx, m.PipelineUUID.ValueString(), input, m.WaitForCompletion.ValueBool(), &resp.Diagnostics)
 	if !ok {
 		return
@@ -325,7 +379,7 @@ func (r *pipelineRunResource) Create(ctx context.Context, req resource.CreateReq
 	resp.Diagnostics.Append(m.setStarted(ctx, run)...)
 	resp.Diagnostics.Append(m.store(ctx, &resp.State, resp.Identity)...)
 	if m.WaitForCompletion.ValueBool() {
-		r.wait(ctx, &m, begin.Add(timeout), timeout, true, &resp.Diagnostics)
+		r.wait(ctx, &m, timeout, true, &resp.Diagnostics)
 		resp.Diagnostics.Append(m.store(ctx, &resp.State, resp.Identity)...)
 	}
 }
@@ -333,13 +387,18 @@ func (r *pipelineRunResource) Create(ctx context.Context, req resource.CreateReq
 // Read finds out how far the run has got, unless that is final. Nothing that the log says, or fails to say, removes
 // the run from the state: that would start another.
 func (r *pipelineRunResource) Read(ctx context.Context, req resource.ReadRequest, resp *resource.ReadResponse) {
+	var status types.String
+	resp.Diagnostics.Append(req.State.GetAttribute(ctx, path.Root("status"), &status)...)
+	hasIdentity := resp.Identity == nil || !resp.Identity.Raw.IsFullyNull()
+	if ylem.Status(status.ValueString()).Final() && hasIdentity {
+		return
+	}
 	var m pipelineRunModel
 	resp.Diagnostics.Append(req.State.Get(ctx, &m)...)
-	resp.Diagnostics.Append(ageImport(ctx, resp.Private)...)
 	if resp.Diagnostics.HasError() {
 		return
 	}
-	if !ylem.Status(m.Status.ValueString()).Final() && r.api.client != nil {
+	if !ylem.Status(status.ValueString()).Final() && r.api.client != nil {
 		completion, _ := completionFrom(ctx, m.Completion, &resp.Diagnostics)
 		progress, err := r.api.client.Progress(ctx, m.ref(), completion)
 		if err != nil {
@@ -367,7 +426,7 @@ func (r *pipelineRunResource) Update(ctx context.Context, req resource.UpdateReq
 	if resume {
 		m.Status, m.IsSuccessful = state.Status, state.IsSuccessful
 		m.FinishedAt, m.Duration, m.TaskRuns = state.FinishedAt, state.Duration, state.TaskRuns
-		r.wait(ctx, &m, time.Now().Add(timeout), timeout, false, &resp.Diagnostics)
+		r.wait(ctx, &m, timeout, false, &resp.Diagnostics)
 	}
 	resp.Diagnostics.Append(resp.Private.SetKey(ctx, importedKey, nil)...)
 	resp.Diagnostics.Append(m.store(ctx, &resp.State, resp.Identity)...)
@@ -416,31 +475,38 @@ func (r *pipelineRunResource) ImportState(ctx context.Context, req resource.Impo
 	} {
 		resp.Diagnostics.Append(resp.State.SetAttribute(ctx, path.Root(attribute), value)...)
 	}
-	resp.Diagnostics.Append(resp.Private.SetKey(ctx, importedKey, []byte("0"))...)
+	resp.Diagnostics.Append(resp.Private.SetKey(ctx, importedKey, []byte("true"))...)
 }
 
 // wait waits for the run that m names, and takes over what became of it.
-func (r *pipelineRunResource) wait(ctx context.Context, m *pipelineRunModel, deadline time.Time, timeout time.Duration, creating bool, diags *diag.Diagnostics) {
+func (r *pipelineRunResource) wait(ctx context.Context, m *pipelineRunModel, timeout time.Duration, creating bool, diags *diag.Diagnostics) {
 	completion, pollInterval := completionFrom(ctx, m.Completion, diags)
 	if diags.HasError() {
 		return
+	}
+	// The next apply begins with a refresh, which may find that the run has failed since.
+	unlessFailed := ""
+	if m.OnFailure.ValueString() != orWarn {
+		unlessFailed = ", unless it has failed by then: that starts a new run"
 	}
 	w := waiting{
 		run:            m.ref(),
 		onFailure:      m.OnFailure.ValueString(),
 		onTimeout:      m.OnTimeout.ValueString(),
-		deadline:       deadline,
 		timeout:        timeout,
-		afterFailure:   "Mend the pipeline or its input; the next apply starts a new run. on_failure = \"warn\" would accept the failed run.",
-		afterTimeout:   "The next apply goes on waiting for it. To wait longer, raise \"update\" in the timeouts block.",
-		afterInterrupt: "The next apply goes on waiting for it and starts no other.",
+		afterFailure:   "Mend the pipeline or its input; the next apply starts a new run. on_failure = \"warn\" would accept this one.",
+		afterTimeout:   "The next apply goes on waiting for it, as long as \"update\" in the timeouts block says" + unlessFailed + ".",
+		afterInterrupt: "The next apply goes on waiting for it" + unlessFailed + ".",
+		afterRefusal:   "The next apply goes on waiting for it" + unlessFailed + ".",
 	}
 	if creating {
-		w.afterTimeout = "Terraform has marked the resource as tainted, so that a plain apply would start another run. To go on waiting for this one:\n\n" +
-			"  terraform untaint ADDRESS\n  terraform apply\n\n" +
-			"To wait longer, raise \"create\" in the timeouts block."
-		if m.OnTimeout.ValueString() == orWarn {
-			w.afterTimeout = "The next apply goes on waiting for it, as long as \"update\" in the timeouts block says. New runs are waited for as long as \"create\" says."
+		const tainted = "Terraform has marked the resource as tainted, so that a plain apply would start another run. To go on waiting for this one:\n\n" +
+			"  terraform untaint ADDRESS\n  terraform apply\n\n"
+		w.afterFailure = "Mend the pipeline or its input; the next apply starts a new run. To accept this one instead, set on_failure = \"warn\" and run " +
+			"terraform untaint ADDRESS."
+		w.afterRefusal = tainted + "That apply waits for it" + unlessFailed + "."
+		if w.onTimeout != orWarn {
+			w.afterTimeout = tainted + "That apply waits as long as \"update\" in the timeouts block says" + unlessFailed + ". New runs are waited for as long as \"create\" says."
 		}
 	}
 	status := ylem.Status("")
@@ -542,35 +608,18 @@ func (m *pipelineRunModel) store(ctx context.Context, state *tfsdk.State, identi
 	return diags
 }
 
-// An imported run knows neither its input nor its triggers, so the first plan after the import takes them from the
-// configuration without starting a run. importedKey keeps, in the resource's private state, how often the run was
-// read since: once within the import, once more for the first plan where the import was a command of its own.
-// Afterwards a plan that adds them means it.
+// An imported run knows neither its input nor its triggers. importedKey, in the resource's private state, says so until
+// an update has taken them over from the configuration, which starts no run.
 const importedKey = "imported"
 
-const importReads = 2
-
-const newRunUnlessImported = "A change starts a new run; the first plan after an import takes the value over."
+const newRunUnlessImported = "A change starts a new run; after an import, the first value is taken over without one."
 
 // privateState is what the private states of all requests have in common.
 type privateState interface {
 	GetKey(ctx context.Context, key string) ([]byte, diag.Diagnostics)
-	SetKey(ctx context.Context, key string, value []byte) diag.Diagnostics
 }
 
-func justImported(ctx context.Context, private privateState) bool {
-	reads, _ := private.GetKey(ctx, importedKey)
-	return len(reads) > 0
-}
-
-func ageImport(ctx context.Context, private privateState) diag.Diagnostics {
-	value, diags := private.GetKey(ctx, importedKey)
-	if len(value) == 0 {
-		return diags
-	}
-	reads, err := strconv.Atoi(string(value))
-	if err != nil || reads >= importReads {
-		return private.SetKey(ctx, importedKey, nil)
-	}
-	return private.SetKey(ctx, importedKey, []byte(strconv.Itoa(reads+1)))
+func imported(ctx context.Context, private privateState) bool {
+	value, _ := private.GetKey(ctx, importedKey)
+	return len(value) > 0
 }

@@ -68,6 +68,10 @@ func TestAccPipelineRunStartsWhenAskedAndNeverElse(t *testing.T) {
 			has("duration", knownvalue.Null()), has("task_runs", knownvalue.ListExact(nil)), has("wait_for_completion", knownvalue.Bool(false))),
 		s.step(t, s.run(p, ""), nothing, 1),
 		s.step(t, s.run(strings.ToUpper(p), ""), inPlace, 1, has("pipeline_uuid", text(strings.ToUpper(p)))),
+		s.step(t, s.run(p, `triggers = {}`), inPlace, 1),
+		s.step(t, s.run(p, ``), inPlace, 1),
+		s.step(t, s.run(p, `input = ""`), inPlace, 1),
+		s.step(t, s.run(p, ``), inPlace, 1),
 		s.step(t, s.run(p, `triggers = { a = 1 }`), newRun, 2),
 		s.step(t, s.run(p, `triggers = { a = 1 }`), nothing, 2),
 		s.step(t, s.run(p, `triggers = { a = 2 }`), newRun, 3),
@@ -246,9 +250,10 @@ func TestAccPipelineRunImportAdoptsOnlyAtFirst(t *testing.T) {
 	acceptance(
 		t,
 		s.step(t, s.run(p, "")+imported, nothing, 0),
+		resource.TestStep{RefreshState: true},
 		s.step(t, s.run(p, ""), nothing, 0),
-		s.step(t, s.run(p, ""), nothing, 0),
-		s.step(t, s.run(p, `input = "meant"`), newRun, 1),
+		s.step(t, s.run(p, "input = \"taken over\"\ntriggers = { a = 1 }"), inPlace, 0),
+		s.step(t, s.run(p, "input = \"meant\"\ntriggers = { a = 1 }"), newRun, 1),
 	)
 }
 
@@ -293,7 +298,7 @@ func TestAccPipelineRunRefreshOfFinishedRunsAsksNothing(t *testing.T) {
 	s := newSandbox(t)
 	p := s.AddPipeline(ylemtest.Pipeline{Tasks: []ylemtest.Task{{}}}).UUID
 	config := s.config(fmt.Sprintf("resource \"ylem_pipeline_run\" \"test\" {\n  count = 100\n  pipeline_uuid = %q\n"+
-		"  wait_for_completion = true\n  completion = { final_task_uuids = [%q], poll_interval = \"20ms\" }\n}\n", p, s.tasks(p)[0]))
+		"  wait_for_completion = true\n  completion = { final_task_uuids = [%q], poll_interval = \"100ms\" }\n}\n", p, s.tasks(p)[0]))
 	acceptance(t, resource.TestStep{
 		Config: config,
 		PostApplyFunc: func() {

@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -81,7 +82,7 @@ func loosely(text string) *regexp.Regexp {
 	for i, word := range words {
 		words[i] = regexp.QuoteMeta(word)
 	}
-	return regexp.MustCompile(strings.Join(words, `[\s│|]+`))
+	return regexp.MustCompile(strings.Join(words, `(?:[\s│|]|\x1b\[[0-9;]*m)+`))
 }
 
 // slow is a pipeline whose only task takes an hour, which the test moves the clock on for.
@@ -90,9 +91,9 @@ func (s *sandbox) slow() string {
 }
 
 const (
-	pollQuickly = `completion = { poll_interval = "20ms" }`
-	waiting20ms = "wait_for_completion = true\n" + pollQuickly
-	waitBriefly = waiting20ms + "\ntimeouts {\n  create = \"300ms\"\n  update = \"300ms\"\n}"
+	pollQuickly = `completion = { poll_interval = "100ms" }`
+	waitingNow  = "wait_for_completion = true\n" + pollQuickly
+	waitBriefly = waitingNow + "\ntimeouts {\n  create = \"300ms\"\n  update = \"300ms\"\n}"
 )
 
 func TestAccWaitSucceeds(t *testing.T) {
@@ -111,10 +112,10 @@ func TestAccWaitSucceeds(t *testing.T) {
 	})
 	acceptance(
 		t,
-		s.step(t, s.run(p, fmt.Sprintf("wait_for_completion = true\ncompletion = { final_task_uuids = [%q], poll_interval = \"10ms\" }", strings.ToUpper(second))), firstRun, 1,
+		s.step(t, s.run(p, fmt.Sprintf("wait_for_completion = true\ncompletion = { final_task_uuids = [%q], poll_interval = \"100ms\" }", strings.ToUpper(second))), firstRun, 1,
 			has("status", text("succeeded")), has("is_successful", knownvalue.Bool(true)), has("duration", knownvalue.Int64Exact(80)),
 			has("finished_at", knownvalue.NotNull()), has("task_runs", tasks)),
-		s.step(t, s.run(p, "wait_for_completion = true\ntriggers = { a = 1 }\ncompletion = { quiet_period = \"1s\", poll_interval = \"10ms\" }"), newRun, 2,
+		s.step(t, s.run(p, "wait_for_completion = true\ntriggers = { a = 1 }\ncompletion = { quiet_period = \"1s\", poll_interval = \"100ms\" }"), newRun, 2,
 			has("status", text("succeeded")), has("task_runs", tasks)),
 	)
 }
@@ -123,7 +124,7 @@ func TestAccWaitOfTheReferenceDialectKeepsTheTaskRuns(t *testing.T) {
 	s := newSandbox(t, ylemtest.WithDialect(ylemtest.Reference))
 	first, second := ylemtest.NewUUID(), ylemtest.NewUUID()
 	p := s.AddPipeline(ylemtest.Pipeline{Tasks: []ylemtest.Task{{UUID: first}, {UUID: second, Unended: true}}}).UUID
-	acceptance(t, s.step(t, s.run(p, fmt.Sprintf("wait_for_completion = true\ncompletion = { final_task_uuids = [%q], poll_interval = \"10ms\" }", first)), firstRun, 1,
+	acceptance(t, s.step(t, s.run(p, fmt.Sprintf("wait_for_completion = true\ncompletion = { final_task_uuids = [%q], poll_interval = \"100ms\" }", first)), firstRun, 1,
 		has("status", text("succeeded")),
 		has("task_runs", knownvalue.ListExact([]knownvalue.Check{
 			knownvalue.ObjectPartial(map[string]knownvalue.Check{"task_uuid": text(first), "state": text("succeeded"), "task_run_uuid": knownvalue.NotNull()}),
@@ -141,24 +142,24 @@ func TestAccWaitNoticesFailure(t *testing.T) {
 	acceptance(
 		t,
 		resource.TestStep{
-			Config:      s.run(p, waiting20ms),
+			Config:      s.run(p, waitingNow),
 			ExpectError: regexp.MustCompile(`(?s)The run failed.*` + p + `.*Task\s+` + failing + `\s+\(query\):\s+error\s+204:\s+no\s+such\s+table:\s+orders.*the\s+next\s+apply\s+starts\s+a\s+new\s+run`),
 		},
 		resource.TestStep{ // tainted: the next apply starts anew
-			Config:           s.run(p, waiting20ms),
+			Config:           s.run(p, waitingNow),
 			ConfigPlanChecks: planned(newRun),
 			ExpectError:      loosely("The run failed"),
 		},
-		s.step(t, s.run(p, waiting20ms+"\non_failure = \"warn\""), newRun, 3,
+		s.step(t, s.run(p, waitingNow+"\non_failure = \"warn\""), newRun, 3,
 			has("status", text("failed")), has("is_successful", knownvalue.Bool(false)), has("task_runs", knownvalue.ListPartial(map[int]knownvalue.Check{
 				0: knownvalue.ObjectPartial(map[string]knownvalue.Check{"state": text("failed"), "errors": knownvalue.ListPartial(map[int]knownvalue.Check{
 					0: knownvalue.ObjectPartial(map[string]knownvalue.Check{"code": knownvalue.Int64Exact(204), "severity": text("error")}),
 				})}),
 			}))),
-		s.step(t, s.run(p, waiting20ms+"\non_failure = \"warn\""), nothing, 3),
+		s.step(t, s.run(p, waitingNow+"\non_failure = \"warn\""), nothing, 3),
 		s.step(t, s.run(p, pollQuickly), inPlace, 3), // nobody waits any more
-		resource.TestStep{ // a failed run that is no longer accepted
-			Config: s.run(p, waiting20ms), ConfigPlanChecks: planned(newRun), ExpectError: loosely("The run failed"),
+		resource.TestStep{ // a failed run that is no longer accepted, or that may not be
+			Config: s.run(p, waitingNow), ConfigPlanChecks: planned(newRun), ExpectError: loosely("The run failed"),
 		},
 	)
 }
@@ -180,7 +181,7 @@ func TestAccWaitIsTurnedOnLater(t *testing.T) {
 				}()
 				s.ResetRequests()
 			},
-			Config: s.run(p, waiting20ms),
+			Config: s.run(p, waitingNow),
 			ConfigPlanChecks: resource.ConfigPlanChecks{PreApply: []plancheck.PlanCheck{
 				plancheck.ExpectResourceAction(runAddress, inPlace), plancheck.ExpectUnknownValue(runAddress, tfjsonpath.New("status")),
 			}},
@@ -203,7 +204,7 @@ func TestAccWaitNoticesFailureInARefresh(t *testing.T) {
 			eventually(t, "the run fails", func() bool { return len(s.Rows(s.Runs(p)[0].UUID)) == 1 })
 		}},
 		s.step(t, s.run(p, ""), nothing, 1, has("status", text("failed"))),
-		resource.TestStep{Config: s.run(p, waiting20ms), ConfigPlanChecks: planned(newRun), ExpectError: loosely("The run failed")},
+		resource.TestStep{Config: s.run(p, waitingNow), ConfigPlanChecks: planned(newRun), ExpectError: loosely("The run failed")},
 	)
 }
 
@@ -236,7 +237,7 @@ func TestAccWrongLocalClockChangesNothing(t *testing.T) {
 			p := s.AddPipeline(ylemtest.Pipeline{Tasks: []ylemtest.Task{{}}}).UUID
 			acceptance(
 				t,
-				s.step(t, s.run(p, "wait_for_completion = true\ncompletion = { quiet_period = \"1s\", poll_interval = \"10ms\" }"), firstRun, 1, has("status", text("succeeded"))),
+				s.step(t, s.run(p, "wait_for_completion = true\ncompletion = { quiet_period = \"1s\", poll_interval = \"100ms\" }"), firstRun, 1, has("status", text("succeeded"))),
 				s.step(t, s.run(p, "triggers = { a = 1 }"), newRun, 2),
 				resource.TestStep{
 					PreConfig: func() {
@@ -253,6 +254,90 @@ func TestAccWrongLocalClockChangesNothing(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+// While planning it is not known whether the run is waited for: what waiting would find out is not known either.
+func TestAccWaitIsNotKnownYet(t *testing.T) {
+	clock := &movableClock{}
+	s := newSandbox(t, ylemtest.WithClock(clock.now))
+	p := s.slow()
+	config := func(version string, wait bool) string {
+		return s.config(fmt.Sprintf(`
+resource "terraform_data" "wait" {
+  triggers_replace = %q
+  input            = %t
+}
+resource "ylem_pipeline_run" "test" {
+  pipeline_uuid       = %q
+  wait_for_completion = terraform_data.wait.output
+  completion          = { poll_interval = "100ms" }
+  on_timeout          = "warn"
+  timeouts {
+    create = "300ms"
+    update = "300ms"
+  }
+}
+`, version, wait, p))
+	}
+	acceptance(
+		t,
+		s.step(t, config("v1", false), firstRun, 1, has("status", text("pending"))),
+		s.step(t, config("v2", false), inPlace, 1, has("status", text("pending"))),
+		resource.TestStep{Config: config("v3", true), ConfigPlanChecks: planned(inPlace), ExpectNonEmptyPlan: true},
+		resource.TestStep{
+			PreConfig:        func() { clock.move(2 * time.Hour) },
+			Config:           config("v4", true),
+			ConfigPlanChecks: planned(inPlace), // for wait_for_completion, not for the run
+			PostApplyFunc:    s.expectRequests(t, map[ylemtest.Route]int{ylemtest.RouteRun: 1}),
+		},
+	)
+}
+
+// Whether a failed run is accepted is not known while planning: then a new run is planned, as for any argument that
+// may turn out to ask for one.
+func TestAccAcceptanceOfFailureIsNotKnownYet(t *testing.T) {
+	s := newSandbox(t)
+	p := s.AddPipeline(ylemtest.Pipeline{Tasks: []ylemtest.Task{{Errors: []ylemtest.TaskError{{Message: "boom"}}}}}).UUID
+	config := func(version string) string {
+		return s.config(fmt.Sprintf(`
+resource "terraform_data" "policy" {
+  triggers_replace = %q
+  input            = "warn"
+}
+resource "ylem_pipeline_run" "test" {
+  pipeline_uuid       = %q
+  wait_for_completion = true
+  completion          = { poll_interval = "100ms" }
+  on_failure          = terraform_data.policy.output
+}
+`, version, p))
+	}
+	acceptance(t, s.step(t, config("v1"), firstRun, 1), s.step(t, config("v2"), newRun, 2, has("status", text("failed"))))
+}
+
+func TestRunArgumentsThatCannotWork(t *testing.T) {
+	t.Parallel()
+	s := newSandbox(t)
+	connection := s.connect(t, nil)
+	for name, test := range map[string]struct {
+		more object
+		part string
+	}{
+		"no final task":      {object{"completion": object{"final_task_uuids": []any{nil}}}, "null"},
+		"negative timeout":   {object{"timeouts": object{"create": "-5m"}}, "not more than zero"},
+		"timeout of nothing": {object{"timeouts": object{"update": "0s"}}, "not more than zero"},
+		"endless quiet":      {object{"completion": object{"quiet_period": "20m"}}, "outlasts the timeout"},
+		"quiet and timeout":  {object{"completion": object{"quiet_period": "5m"}, "timeouts": object{"create": "5m"}}, "outlasts the timeout"},
+		"breathless polling": {object{"completion": object{"poll_interval": "99ms"}}, "less than 100ms"},
+	} {
+		_, diags := connection.create(t, object{"pipeline_uuid": ylemtest.NewUUID(), "wait_for_completion": true}.with(test.more))
+		if !diags.failed() || !strings.Contains(diags.String(), test.part) {
+			t.Errorf("%s: does not say %q: %s", name, test.part, diags)
+		}
+	}
+	if n := len(s.Requests()); n != 0 {
+		t.Errorf("%d requests", n)
 	}
 }
 
@@ -435,7 +520,7 @@ func (i *interrupted) finish(t *testing.T) {
 
 func TestAccWaitIsInterrupted(t *testing.T) {
 	t.Parallel()
-	i := newInterrupted(t, waiting20ms)
+	i := newInterrupted(t, waitingNow)
 	for range 2 { // the first wait, and a resumed one
 		b := i.applyUntilPolled(t)
 		if err := b.Process.Signal(os.Interrupt); err != nil {
@@ -475,11 +560,93 @@ func TestAccWaitTimesOutWithAnError(t *testing.T) {
 	i.finish(t)
 }
 
+// Ctrl-C while the answer to the start is on its way: the run is known all the same.
+func TestAccStartIsInterrupted(t *testing.T) {
+	t.Parallel()
+	i := newInterrupted(t, waitingNow)
+	i.Inject(ylemtest.Fault{Route: ylemtest.RouteRun, After: true, Stall: time.Second})
+	b := i.terraform.start(t, "apply", "-auto-approve")
+	eventually(t, "the run is asked for", func() bool { return i.count(ylemtest.RouteRun) == 1 })
+	if err := b.Process.Signal(os.Interrupt); err != nil {
+		t.Fatal(err)
+	}
+	if code, output := b.wait(t); code == 0 || !loosely("Stopped waiting for the run").MatchString(output) {
+		t.Errorf("exit code %d:\n%s", code, output)
+	}
+	i.expectOneRun(t, "pending")
+	i.finish(t)
+}
+
+// The advice that the errors give leads where they say.
+func TestAccAdviceIsTrue(t *testing.T) {
+	t.Parallel()
+	t.Run("accept a failed run", func(t *testing.T) {
+		t.Parallel()
+		s := newSandbox(t)
+		p := s.AddPipeline(ylemtest.Pipeline{Tasks: []ylemtest.Task{{Errors: []ylemtest.TaskError{{Message: "boom"}}}}}).UUID
+		tf := newTerraform(t, s.run(p, waitingNow))
+		_, stderr, _ := tf.run(t, "apply", "-auto-approve")
+		if !loosely(`set on_failure = "warn" and run terraform untaint ADDRESS`).MatchString(stderr) {
+			t.Error(stderr)
+		}
+		tf.write(t, "main.tf", requirements+s.run(p, waitingNow+"\non_failure = \"warn\""))
+		tf.mustRun(t, 0, "untaint", runAddress)
+		tf.mustRun(t, 0, "apply", "-auto-approve")
+		tf.mustRun(t, 0, "plan", "-detailed-exitcode")
+		if n := s.count(ylemtest.RouteRun); n != 1 {
+			t.Errorf("%d runs", n)
+		}
+
+		// It is not accepted any more: the plan says why it starts another.
+		tf.write(t, "main.tf", requirements+s.run(p, waitingNow))
+		if plan := tf.mustRun(t, 2, "plan", "-detailed-exitcode"); !loosely("The run failed, and a new one is planned").MatchString(plan) || !loosely("boom").MatchString(plan) {
+			t.Error(plan)
+		}
+	})
+	t.Run("accepted at once", func(t *testing.T) {
+		t.Parallel()
+		s := newSandbox(t)
+		p := s.AddPipeline(ylemtest.Pipeline{Tasks: []ylemtest.Task{{Errors: []ylemtest.TaskError{{Message: "boom"}}}}}).UUID
+		tf := newTerraform(t, s.run(p, waitingNow+"\non_failure = \"warn\""))
+		if output := tf.mustRun(t, 0, "apply", "-auto-approve"); !loosely(`on_failure = "warn" accepts it`).MatchString(output) || loosely("starts a new run").MatchString(output) {
+			t.Error(output)
+		}
+	})
+	t.Run("scope lost", func(t *testing.T) {
+		t.Parallel()
+		s := newSandbox(t)
+		p := s.slow()
+		s.Inject(ylemtest.Fault{Route: ylemtest.RouteLogs, Times: -1, Status: 403, Header: http.Header{"Content-Type": nil}})
+		tf := newTerraform(t, s.run(p, waitingNow+"\non_timeout = \"warn\""))
+		if _, stderr, code := tf.run(t, "apply", "-auto-approve"); code != 1 || !loosely("lacks the scope stats:read").MatchString(stderr) || !loosely("terraform untaint").MatchString(stderr) {
+			t.Errorf("exit code %d: %s", code, stderr)
+		}
+		tf.mustRun(t, 0, "untaint", runAddress)
+		if action := tf.plan(t); action != "update" {
+			t.Errorf("untainted, the plan is to %s", action)
+		}
+	})
+	t.Run("failed in the meantime", func(t *testing.T) {
+		t.Parallel()
+		clock := &movableClock{}
+		s := newSandbox(t, ylemtest.WithClock(clock.now))
+		p := s.AddPipeline(ylemtest.Pipeline{Tasks: []ylemtest.Task{{Duration: time.Hour, Errors: []ylemtest.TaskError{{Message: "boom"}}}}}).UUID
+		tf := newTerraform(t, s.run(p, waitBriefly+"\non_timeout = \"warn\""))
+		if output := tf.mustRun(t, 0, "apply", "-auto-approve"); !loosely("unless it has failed by then: that starts a new run").MatchString(output) {
+			t.Error(output)
+		}
+		clock.move(2 * time.Hour)
+		if plan := tf.mustRun(t, 2, "plan", "-detailed-exitcode"); !loosely("The run failed, and a new one is planned").MatchString(plan) || !loosely("boom").MatchString(plan) {
+			t.Error(plan)
+		}
+	})
+}
+
 func TestAccProviderIsKilledInAResumedWait(t *testing.T) {
 	t.Parallel()
 	i := newInterrupted(t, pollQuickly)
 	i.mustRun(t, 0, "apply", "-auto-approve")
-	i.write(t, "main.tf", requirements+i.sandbox.run(i.pipeline, waiting20ms))
+	i.write(t, "main.tf", requirements+i.sandbox.run(i.pipeline, waitingNow))
 	b := i.applyUntilPolled(t)
 	b.killProvider(t)
 	if code, output := b.wait(t); code == 0 {
@@ -492,7 +659,7 @@ func TestAccProviderIsKilledInAResumedWait(t *testing.T) {
 func TestAccProviderIsKilledInTheFirstWait(t *testing.T) {
 	t.Parallel()
 	log := filepath.Join(t.TempDir(), "provider.log")
-	i := newInterrupted(t, waiting20ms, "TF_LOG_PROVIDER=INFO", "TF_LOG_PATH="+log)
+	i := newInterrupted(t, waitingNow, "TF_LOG_PROVIDER=INFO", "TF_LOG_PATH="+log)
 	b := i.applyUntilPolled(t)
 	b.killProvider(t)
 	if code, output := b.wait(t); code == 0 {

@@ -62,6 +62,7 @@ func (p *ylemProvider) Schema(_ context.Context, _ provider.SchemaRequest, resp 
 				MarkdownDescription: "Scopes to ask for, such as `[\"pipelines:run\", \"stats:read\"]`: the first to start runs, the second for " +
 					"everything that is read. Unset: all that the OAuth client has, which is what most configurations want.",
 				Validators: []validator.Set{
+					setvalidator.NoNullValues(),
 					setvalidator.ValueStringsAre(stringvalidator.RegexMatches(scopePattern,
 						`must be one scope, such as "stats:read", without spaces or commas`)),
 				},
@@ -90,9 +91,11 @@ func (p *ylemProvider) Schema(_ context.Context, _ provider.SchemaRequest, resp 
 				Sensitive:   true,
 				ElementType: types.StringType,
 				MarkdownDescription: "Further headers of every request, for a Ylem behind an access proxy: " +
-					"`{ \"CF-Access-Client-Id\" = \"…\" }`. `Authorization`, `Host` and `Content-*` belong to the provider and are refused. " +
+					"`{ \"CF-Access-Client-Id\" = \"…\" }`. Headers that the provider sets itself or that change what a request means are refused: `Authorization`, `Host`, " +
+					"`Content-*`, `Idempotency-Key`, `Range` and their like. " +
 					"Unset: none.",
 				Validators: []validator.Map{
+					mapvalidator.NoNullValues(),
 					mapvalidator.KeysAre(headerNameValidator{}),
 					mapvalidator.ValueStringsAre(stringvalidator.RegexMatches(headerValuePattern, "must be one line of printable characters")),
 				},

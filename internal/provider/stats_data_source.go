@@ -20,8 +20,8 @@ func newStatsDataSource(s subject) func() datasource.DataSource {
 }
 
 type statsDataSource struct {
+	reader
 	subject subject
-	api     api
 }
 
 func (d *statsDataSource) Metadata(_ context.Context, req datasource.MetadataRequest, resp *datasource.MetadataResponse) {
@@ -44,10 +44,6 @@ func (d *statsDataSource) Schema(_ context.Context, _ datasource.SchemaRequest, 
 			"A %[1]s that does not exist reads like one that never ran.", d.subject.noun, d.subject.counting),
 		Attributes: attributes,
 	}
-}
-
-func (d *statsDataSource) Configure(_ context.Context, req datasource.ConfigureRequest, resp *datasource.ConfigureResponse) {
-	d.api = apiFrom(req.ProviderData, &resp.Diagnostics)
 }
 
 func (d *statsDataSource) ConfigValidators(context.Context) []datasource.ConfigValidator {

@@ -3,9 +3,7 @@ package provider
 import (
 	"context"
 	"fmt"
-	"net/textproto"
 	"regexp"
-	"strings"
 	"time"
 
 	"github.com/hashicorp/terraform-plugin-framework/schema/validator"
@@ -15,7 +13,6 @@ import (
 
 var (
 	scopePattern       = regexp.MustCompile(`^[^\s,]+$`)
-	headerNamePattern  = regexp.MustCompile("^[A-Za-z0-9!#$%&'*+.^_`|~-]+$")
 	headerValuePattern = regexp.MustCompile(`^[\t\x20-\x7e\x80-\x{10ffff}]*$`)
 )
 
@@ -63,18 +60,22 @@ func (timeValidator) ValidateString(_ context.Context, req validator.StringReque
 
 const durationForm = `a positive duration such as "30s", "5m" or "24h"`
 
-type durationValidator struct{}
+type durationValidator struct {
+	atLeast time.Duration // 0: any positive duration
+}
 
 func (durationValidator) Description(context.Context) string             { return "must be " + durationForm }
 func (v durationValidator) MarkdownDescription(c context.Context) string { return v.Description(c) }
 
-func (durationValidator) ValidateString(_ context.Context, req validator.StringRequest, resp *validator.StringResponse) {
+func (v durationValidator) ValidateString(_ context.Context, req validator.StringRequest, resp *validator.StringResponse) {
 	check(req, resp, "Invalid duration", durationForm, func(s string) error {
 		switch d, err := time.ParseDuration(s); {
 		case err != nil:
 			return fmt.Errorf("%q is not a duration", s)
 		case d <= 0:
 			return fmt.Errorf("%q is not more than zero", s)
+		case d < v.atLeast:
+			return fmt.Errorf("%q is less than %s", s, v.atLeast)
 		}
 		return nil
 	})
@@ -94,7 +95,8 @@ func (urlValidator) ValidateString(_ context.Context, req validator.StringReques
 	})
 }
 
-const headerForm = "names such as \"CF-Access-Client-Id\", but not Authorization, Host or Content-*"
+const headerForm = "names such as \"CF-Access-Client-Id\", but none that the provider sets itself or that changes what a request means: " +
+	"Authorization, Host, Content-*, Idempotency-Key, Range and their like"
 
 type headerNameValidator struct{}
 
@@ -103,16 +105,7 @@ func (headerNameValidator) Description(context.Context) string { return "must be
 func (v headerNameValidator) MarkdownDescription(c context.Context) string { return v.Description(c) }
 
 func (headerNameValidator) ValidateString(_ context.Context, req validator.StringRequest, resp *validator.StringResponse) {
-	check(req, resp, "Invalid header", headerForm, func(s string) error {
-		name := textproto.CanonicalMIMEHeaderKey(s)
-		switch {
-		case !headerNamePattern.MatchString(s):
-			return fmt.Errorf("%q is not the name of a header", s)
-		case name == "Authorization" || name == "Host" || strings.HasPrefix(name, "Content-"):
-			return fmt.Errorf("the provider sets %s itself", name)
-		}
-		return nil
-	})
+	check(req, resp, "Invalid header", headerForm, ylem.CheckHeader)
 }
 
 const inputForm = "at most 65,535 bytes: an open-source Ylem cannot store more, and answers 500"

@@ -16,6 +16,8 @@ import (
 	"log/slog"
 	"net/http"
 	"net/url"
+	"regexp"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"time"
@@ -53,6 +55,7 @@ type Client struct {
 	reads    *retryablehttp.Client // for requests that are safe to repeat
 	starts   *retryablehttp.Client // for run requests, which are not
 	runSlots *semaphore.Weighted
+	grace    time.Duration // for the answer to a run request that is under way when its context ends
 	skew     *atomic.Int64 // the server's clock minus ours, in nanoseconds
 	dayForm  atomic.Int32  // one more than the index into dayForms of what worked; 0: not known
 	secrets  []string      // never shown
@@ -77,11 +80,15 @@ func New(cfg Config) (*Client, error) {
 	c := &Client{
 		base:     base.JoinPath("v1"),
 		runSlots: semaphore.NewWeighted(max(cfg.MaxConcurrentRuns, 1)),
+		grace:    10 * time.Second,
 		skew:     new(atomic.Int64),
 		secrets:  []string{cfg.ClientSecret},
 		logger:   logger,
 	}
-	for _, value := range cfg.Headers {
+	for name, value := range cfg.Headers {
+		if err := CheckHeader(name); err != nil {
+			return nil, err
+		}
 		c.secrets = append(c.secrets, value)
 	}
 	httpClient := &http.Client{
@@ -127,6 +134,26 @@ func ParseBaseURL(s string) (*url.URL, error) {
 	u.RawPath = ""
 	return u, nil
 }
+
+// CheckHeader refuses the names of headers that must not be added to requests: those that the client or net/http
+// sets itself, those that would change what an answer is, and those that make net/http send a POST again.
+func CheckHeader(name string) error {
+	switch canonical := http.CanonicalHeaderKey(name); {
+	case !headerName.MatchString(name):
+		return fmt.Errorf("%q is not the name of a header", name)
+	case strings.HasPrefix(canonical, "Content-"), strings.HasPrefix(canonical, "If-"), slices.Contains(ownHeaders, canonical):
+		return fmt.Errorf("the header %s must not be set", canonical)
+	}
+	return nil
+}
+
+var (
+	headerName = regexp.MustCompile("^[A-Za-z0-9!#$%&'*+.^_`|~-]+$")
+	ownHeaders = []string{
+		"Accept", "Accept-Encoding", "Authorization", "Connection", "Expect", "Host", "Idempotency-Key", "Range",
+		"Trailer", "Transfer-Encoding", "Upgrade", "X-Idempotency-Key",
+	}
+)
 
 // ValidUUID reports whether s is a UUID in the form Ylem shows: 8-4-4-4-12 hexadecimal digits, in either case.
 func ValidUUID(s string) bool {
@@ -217,8 +244,5 @@ func (c *Client) send(ctx context.Context, client *retryablehttp.Client, r reque
 			return nil, failure
 		}
 		c.tokens.discard(token)
-		if attempt, ok := ctx.Value(attemptKey{}).(*attempt); ok {
-			attempt.connected.Store(false) // Ylem checks the token first: nothing was started
-		}
 	}
 }

@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"net/url"
 	"strings"
+	"time"
 	"unicode"
 
 	"golang.org/x/oauth2"
@@ -38,8 +39,10 @@ type Error struct {
 	Location    string // where a redirect pointed, which is not followed
 	Err         error  // why there is no answer, or why it cannot be understood
 
-	// MaybeStarted tells, for a run request, that the run may have been started in spite of the error.
+	// MaybeStarted tells, for a run request, that the run may have been started in spite of the error, and SentAt
+	// when it was asked for, by the server's clock.
 	MaybeStarted bool
+	SentAt       time.Time
 
 	header http.Header
 }

@@ -86,24 +86,38 @@ func (c *Client) PipelineLogs(ctx context.Context, pipelineUUID string, from, to
 			return
 		}
 		r := request{op: OpLogs, method: http.MethodGet, path: []string{"stats", "pipelines", uuid, "logs", pathTime(from), pathTime(to)}}
-		resp, err := c.send(ctx, c.reads, r)
-		if err != nil {
-			yield(LogRow{}, err)
-			return
-		}
-		defer func() { _ = resp.Body.Close() }()
-		for row, err := range decodeLogs(resp.Body) {
-			if err != nil {
-				e := c.newError(r, nil, err)
-				e.StatusCode = resp.StatusCode
-				yield(LogRow{}, e)
+		for attempt := 0; ; attempt++ {
+			seen, err := c.yieldLogs(ctx, r, yield)
+			if err == nil {
 				return
 			}
-			if !yield(row, nil) {
+			// Rows that were handed out cannot be taken back.
+			if seen || !c.repeatBody(ctx, attempt, err) {
+				yield(LogRow{}, err)
 				return
 			}
 		}
 	}
+}
+
+// yieldLogs asks once. seen tells whether a row was handed out.
+func (c *Client) yieldLogs(ctx context.Context, r request, yield func(LogRow, error) bool) (seen bool, err error) {
+	resp, err := c.send(ctx, c.reads, r)
+	if err != nil {
+		return false, err
+	}
+	defer func() { _ = resp.Body.Close() }()
+	for row, err := range decodeLogs(resp.Body) {
+		if err != nil {
+			e := c.newError(r, nil, err)
+			e.StatusCode = resp.StatusCode
+			return seen, e
+		}
+		if seen = true; !yield(row, nil) {
+			break
+		}
+	}
+	return seen, nil
 }
 
 func pathTime(t time.Time) string { return t.UTC().Format(dateTimeLayout) }
@@ -134,7 +148,7 @@ func decodeLogs(body io.Reader) iter.Seq2[LogRow, error] {
 				row.PipelineRunUUID = row.WorkflowRunUUID
 			}
 			if row.PipelineRunUUID == "" || row.TaskUUID == "" {
-				fail(fmt.Errorf("a row names no run or no task"))
+				fail(errors.New("a row names no run or no task"))
 				return
 			}
 			if !yield(LogRow{

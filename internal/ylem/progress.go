@@ -4,7 +4,9 @@ import (
 	"cmp"
 	"context"
 	"errors"
+	"iter"
 	"log/slog"
+	"maps"
 	"slices"
 	"strings"
 	"sync"
@@ -43,6 +45,7 @@ type Progress struct {
 	Rows       []LogRow  // the run's own, oldest first
 	FinishedAt time.Time // when the newest row was executed; zero unless Status is final
 	Duration   int64     // milliseconds, the sum over the rows
+	Missing    []string  // final tasks that have not reported, in lower case, sorted
 }
 
 // Failed returns the rows of the tasks that failed.
@@ -80,6 +83,7 @@ func Assess(runUUID string, rows []LogRow, now time.Time, c Completion) Progress
 		failed = failed || !row.IsSuccessful
 		delete(missing, strings.ToLower(row.TaskUUID))
 	}
+	p.Missing = slices.Sorted(maps.Keys(missing))
 	if len(p.Rows) == 0 {
 		return p
 	}
@@ -88,8 +92,11 @@ func Assess(runUUID string, rows []LogRow, now time.Time, c Completion) Progress
 	})
 	newest := p.Rows[len(p.Rows)-1].ExecutedAt
 	lastSign := newest
-	if !c.ChangedAt.IsZero() {
+	switch {
+	case !c.ChangedAt.IsZero():
 		lastSign = c.ChangedAt
+	case newest.IsZero():
+		lastSign = now // rows without a time tell nothing of any quiet
 	}
 
 	switch {
@@ -121,19 +128,25 @@ const (
 	logReach  = 2 * logMargin
 )
 
-// refreshAge is how old a log may be that Progress looks at, so that a refresh of many runs reads it once.
-const refreshAge = 30 * time.Second
+// A refresh of many runs reads the log once, and does not hold up a plan when Ylem is in trouble.
+const (
+	refreshAge     = 30 * time.Second // how old a log, or a failure to reach Ylem, may be
+	refreshTimeout = 30 * time.Second
+)
 
-// Progress looks once how far a run has got. Calls for runs of one pipeline share a request.
+// Progress looks once how far a run has got. Calls for runs of one pipeline that were triggered at about the same
+// time share a request, and all calls share the news that Ylem cannot be reached.
 func (c *Client) Progress(ctx context.Context, run RunRef, completion Completion) (Progress, error) {
-	now, err := c.Now(ctx)
-	if err != nil {
+	if err := c.logs.outage(); err != nil {
 		return Progress{}, err
 	}
+	ctx, cancel := context.WithTimeout(ctx, refreshTimeout)
+	defer cancel()
 	// Other runs of the pipeline are likely as old: reaching twice as far back finds them in the same answer.
-	reach := max(logReach, now.Sub(run.TriggeredAt))
+	reach := max(logReach, c.now().Sub(run.TriggeredAt))
 	log, err := c.logs.read(ctx, c, run, reach, refreshAge)
 	if err != nil {
+		c.logs.noteOutage(err)
 		return Progress{}, err
 	}
 	return Assess(run.RunUUID, log.rows[strings.ToLower(run.RunUUID)], log.at, completion), nil
@@ -143,7 +156,7 @@ func (c *Client) Progress(ctx context.Context, run RunRef, completion Completion
 type Watch struct {
 	Completion
 	PollInterval time.Duration
-	// Report is called after every look at the log, and at least every Heartbeat while there is one.
+	// Report is called after every look at the log, and at least every Heartbeat where that is set.
 	Report    func(Progress)
 	Heartbeat time.Duration
 }
@@ -153,63 +166,86 @@ type Watch struct {
 // when ctx ends while the log could not be read, the error holds the last of them.
 func (c *Client) WatchRun(ctx context.Context, run RunRef, w Watch) (Progress, error) {
 	progress := Progress{Status: StatusPending}
+	report := func() {
+		if w.Report != nil {
+			w.Report(progress)
+		}
+	}
 	var clock time.Duration // server's clock minus ours, fixed at the first answer, so that pauses are measured by ours
 	var lastErr error
-	looked := false
+	looked, lastLook := false, false
+	age := min(w.PollInterval/2, refreshAge) // how old an answer may be that another wait has got
 
 	poll := time.NewTimer(0)
 	defer poll.Stop()
-	beat := make(<-chan time.Time)
+	var beat <-chan time.Time
 	if w.Heartbeat > 0 {
 		ticker := time.NewTicker(w.Heartbeat)
 		defer ticker.Stop()
 		beat = ticker.C
 	}
+	type answer struct {
+		log *logAnswer
+		err error
+	}
+	answers := make(chan answer, 1)
 	for {
 		select {
 		case <-ctx.Done():
 			return progress, errors.Join(ctx.Err(), lastErr)
 		case <-beat:
-			w.Report(progress)
-			continue
+			report()
 		case <-poll.C:
+			go func() {
+				log, err := c.logs.read(ctx, c, run, logReach, age)
+				answers <- answer{log, err}
+			}()
+		case a := <-answers:
+			if a.err == nil {
+				if !looked {
+					clock = time.Duration(c.skew.Load())
+				}
+				progress = w.assess(run, a.log, clock, looked, progress)
+				looked, lastErr = true, nil
+				report()
+				if progress.Status.Final() {
+					return progress, nil
+				}
+			} else if ctx.Err() == nil {
+				if permanent(a.err) {
+					return progress, a.err
+				}
+				c.logger.LogAttrs(ctx, slog.LevelWarn, "The log of a run that is waited for could not be read; trying again",
+					slog.String("run_uuid", run.RunUUID), slog.String("error", a.err.Error()))
+				lastErr = a.err
+			}
+			pause := w.PollInterval
+			// The last look comes shortly before the end, however long the interval is.
+			if deadline, ok := ctx.Deadline(); ok && !lastLook {
+				if left := time.Until(deadline); left <= pause {
+					lastLook = true
+					pause = left - min(left/10, time.Second)
+				}
+			}
+			age = min(pause/2, refreshAge)
+			poll.Reset(pause)
 		}
-
-		log, err := c.logs.read(ctx, c, run, logReach, w.PollInterval/2)
-		if err == nil {
-			if !looked {
-				clock = time.Duration(c.skew.Load())
-			}
-			now := log.taken.Add(clock)
-			rows := log.rows[strings.ToLower(run.RunUUID)]
-			next := Assess(run.RunUUID, rows, now, w.Completion)
-			arrived := looked && len(next.Rows) > len(progress.Rows)
-			ahead := len(next.Rows) > len(progress.Rows) && next.Rows[len(next.Rows)-1].ExecutedAt.After(now)
-			if arrived || ahead {
-				w.ChangedAt = now
-				next = Assess(run.RunUUID, rows, now, w.Completion)
-			}
-			// Rows do not vanish: a log that has lost them (a restart, a replica) tells nothing.
-			if len(next.Rows) >= len(progress.Rows) {
-				progress = next
-			}
-			looked, lastErr = true, nil
-			if w.Report != nil {
-				w.Report(progress)
-			}
-			if progress.Status.Final() {
-				return progress, nil
-			}
-		} else if ctx.Err() == nil {
-			if permanent(err) {
-				return progress, err
-			}
-			c.logger.LogAttrs(ctx, slog.LevelWarn, "The log of a run that is waited for could not be read; trying again",
-				slog.String("run_uuid", run.RunUUID), slog.String("error", err.Error()))
-			lastErr = err
-		}
-		poll.Reset(w.PollInterval)
 	}
+}
+
+// assess looks at an answer of the log. It notes when a row was seen arriving: rows can come late.
+func (w *Watch) assess(run RunRef, log *logAnswer, clock time.Duration, looked bool, before Progress) Progress {
+	rows := log.rows[strings.ToLower(run.RunUUID)]
+	asked, arrived := log.asked.Add(clock), log.arrived.Add(clock)
+	now := Assess(run.RunUUID, rows, asked, w.Completion)
+	if len(now.Rows) < len(before.Rows) {
+		return before // rows do not vanish: a log that has lost them (a restart, a replica) tells nothing
+	}
+	if len(now.Rows) > len(before.Rows) && (looked || now.Rows[len(now.Rows)-1].ExecutedAt.After(arrived)) {
+		w.ChangedAt = arrived
+		now = Assess(run.RunUUID, rows, asked, w.Completion)
+	}
+	return now
 }
 
 // permanent reports whether asking again cannot help.
@@ -268,28 +304,50 @@ const logAhead = 24 * time.Hour
 type logCache struct {
 	mu   sync.Mutex
 	logs map[string]*sharedLog // by pipeline
+
+	silentSince time.Time // when a refresh found that Ylem cannot be reached
+	silence     error
 }
 
 type sharedLog struct {
 	busy chan struct{} // holds one element while a request is under way
-	last *runLog
+	last *logAnswer
 	from time.Time // of all requests: a window never shrinks
 }
 
-// runLog is one answer.
-type runLog struct {
-	rows  map[string][]LogRow // by run; outputs of successful tasks are dropped
-	from  time.Time
-	at    time.Time // by the server's clock
-	taken time.Time // by ours
-	err   error
+// logAnswer is one answer, or the failure to get one.
+type logAnswer struct {
+	rows           map[string][]LogRow // by run
+	from           time.Time
+	at             time.Time // when it was asked for, by the server's clock: rows that came later are not in it
+	asked, arrived time.Time // by ours
+	err            error
 }
 
-// read returns a log that reaches back to the run and is no older than age; one that it requests reaches back
-// further by reach. Errors are shared like answers.
-func (l *logCache) read(ctx context.Context, c *Client, run RunRef, reach, age time.Duration) (*runLog, error) {
-	key := strings.ToLower(run.PipelineUUID)
+// outage is why Ylem could not be reached a moment ago, if it could not.
+func (l *logCache) outage() error {
 	l.mu.Lock()
+	defer l.mu.Unlock()
+	if time.Since(l.silentSince) < refreshAge {
+		return l.silence
+	}
+	return nil
+}
+
+func (l *logCache) noteOutage(err error) {
+	e, ok := errors.AsType[*Error](err)
+	if !errors.Is(err, context.DeadlineExceeded) && (!ok || e.StatusCode != 0 && e.Op != OpToken) || errors.Is(err, context.Canceled) {
+		return
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.silentSince, l.silence = time.Now(), err
+}
+
+func (l *logCache) of(run RunRef) *sharedLog {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	key := strings.ToLower(run.PipelineUUID)
 	shared := l.logs[key]
 	if shared == nil {
 		if l.logs == nil {
@@ -298,8 +356,13 @@ func (l *logCache) read(ctx context.Context, c *Client, run RunRef, reach, age t
 		shared = &sharedLog{busy: make(chan struct{}, 1), from: run.TriggeredAt}
 		l.logs[key] = shared
 	}
-	l.mu.Unlock()
+	return shared
+}
 
+// read returns a log that reaches back to the run and is no older than age; one that it requests reaches back
+// further by reach. Errors are shared like answers.
+func (l *logCache) read(ctx context.Context, c *Client, run RunRef, reach, age time.Duration) (*logAnswer, error) {
+	shared := l.of(run)
 	select {
 	case shared.busy <- struct{}{}:
 		defer func() { <-shared.busy }()
@@ -307,27 +370,49 @@ func (l *logCache) read(ctx context.Context, c *Client, run RunRef, reach, age t
 		return nil, ctx.Err()
 	}
 	since := run.TriggeredAt.Add(-logMargin)
-	if last := shared.last; last != nil && !last.from.After(since) && time.Since(last.taken) < age {
+	if last := shared.last; last != nil && !last.from.After(since) && time.Since(last.arrived) < age {
 		return last, last.err
 	}
 	if from := run.TriggeredAt.Add(-reach); from.Before(shared.from) {
 		shared.from = from
 	}
-	log := &runLog{rows: map[string][]LogRow{}, from: shared.from}
-	for row, err := range c.PipelineLogs(ctx, run.PipelineUUID, shared.from, c.now().Add(logAhead)) {
-		if err != nil {
-			log.err = err
-			break
-		}
-		if row.IsSuccessful {
-			row.Output = ""
-		}
-		uuid := strings.ToLower(row.PipelineRunUUID)
-		log.rows[uuid] = append(log.rows[uuid], row)
+	shared.last = nil // so that two answers are never held at once
+	log := &logAnswer{rows: map[string][]LogRow{}, from: shared.from}
+	if log.at, log.err = c.Now(ctx); log.err == nil {
+		log.asked = time.Now()
+		log.fill(c.PipelineLogs(ctx, run.PipelineUUID, shared.from, log.at.Add(logAhead)))
 	}
-	log.at, log.taken = c.now(), time.Now()
+	log.arrived = time.Now()
 	if ctx.Err() == nil { // giving up is this caller's own affair
 		shared.last = log
 	}
 	return log, log.err
+}
+
+// maxFaults is how much of a failed task's output is held, in base64.
+const maxFaults = 16 << 10
+
+// fill takes over what runs need: not the outputs of successful tasks, and texts that repeat only once.
+func (l *logAnswer) fill(rows iter.Seq2[LogRow, error]) {
+	texts := map[string]string{}
+	intern := func(s string) string {
+		if known, ok := texts[s]; ok {
+			return known
+		}
+		s = strings.Clone(s)
+		texts[s] = s
+		return s
+	}
+	for row, err := range rows {
+		if err != nil {
+			l.err = err
+			return
+		}
+		if row.IsSuccessful || len(row.Output) > maxFaults {
+			row.Output = ""
+		}
+		row.PipelineRunUUID = intern(strings.ToLower(row.PipelineRunUUID))
+		row.TaskUUID, row.TaskType = intern(row.TaskUUID), intern(row.TaskType)
+		l.rows[row.PipelineRunUUID] = append(l.rows[row.PipelineRunUUID], row)
+	}
 }

@@ -1,6 +1,7 @@
 package ylem_test
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -129,6 +130,7 @@ func TestAssess(t *testing.T) {
 			name: "a task runner whose clock is an hour ahead", rows: []ylem.LogRow{row(taskA, time.Hour, true)}, now: 40 * time.Second, changed: 10 * time.Second,
 			want: ylem.StatusSucceeded, wantRows: 1, wantFinish: time.Hour,
 		},
+		{name: "a row without a time is not quiet", rows: []ylem.LogRow{{PipelineRunUUID: runUUID, TaskUUID: taskA, IsSuccessful: true, Duration: 100}}, now: time.Hour, want: ylem.StatusRunning, wantRows: 1},
 		{name: "no clock sees the end of rows from the future", rows: []ylem.LogRow{row(taskA, time.Hour, true)}, now: 40 * time.Second, want: ylem.StatusRunning, wantRows: 1},
 	}
 	for _, test := range tests {
@@ -255,6 +257,101 @@ func TestWatchRunTakesLateRowsForNew(t *testing.T) {
 		}
 		if took := time.Since(s.begin); took < 90*time.Second {
 			t.Errorf("took %s, although the row arrived after a minute", took)
+		}
+	})
+}
+
+// While a slow answer is on its way, what happens meanwhile is not in it: the time it takes is not quiet.
+func TestSlowAnswersAreNotQuiet(t *testing.T) {
+	for name, look := range map[string]func(*testing.T, *ylem.Client, ylem.RunRef) (ylem.Progress, error){
+		"wait": func(t *testing.T, c *ylem.Client, run ylem.RunRef) (ylem.Progress, error) {
+			return c.WatchRun(t.Context(), run, watch())
+		},
+		"refresh": func(t *testing.T, c *ylem.Client, run ylem.RunRef) (ylem.Progress, error) {
+			return c.Progress(t.Context(), run, watch().Completion)
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) {
+				s := &logScript{begin: time.Now()}
+				first := s.at(taskA, 0, true)
+				s.steps = []logStep{{rows: []ylem.LogRow{first}}, {after: 20 * time.Second, rows: []ylem.LogRow{s.at(taskB, 20*time.Second, false), first}}}
+				c, _ := newPipeClient(t, newFake(t, func(w http.ResponseWriter, r *http.Request) {
+					var answer bytes.Buffer
+					s.serve(bufferedResponse{w, &answer}, r)
+					time.Sleep(29 * time.Second) // the answer is as old as that when it comes
+					_, _ = w.Write(answer.Bytes())
+				}))
+				p, err := look(t, c, ylem.RunRef{PipelineUUID: pipelineUUID, RunUUID: runUUID, TriggeredAt: s.begin})
+				if err != nil || p.Status == ylem.StatusSucceeded {
+					t.Errorf("%v, %s, although the second task failed", err, p.Status)
+				}
+			})
+		})
+	}
+}
+
+// bufferedResponse keeps what is written for later.
+type bufferedResponse struct {
+	http.ResponseWriter
+	body *bytes.Buffer
+}
+
+func (r bufferedResponse) Write(b []byte) (int, error) { return r.body.Write(b) }
+
+func TestWatchRunLooksOnceMoreBeforeTheEnd(t *testing.T) {
+	scripted(t, func(t *testing.T, s *logScript, c *ylem.Client, run ylem.RunRef) {
+		s.steps = []logStep{{after: 30 * time.Second, rows: []ylem.LogRow{s.at(taskA, 30*time.Second, true)}}}
+		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+		defer cancel()
+		w := watch(taskA)
+		w.PollInterval = time.Hour
+		if p, err := c.WatchRun(ctx, run, w); err != nil || p.Status != ylem.StatusSucceeded {
+			t.Errorf("%v, %+v", err, p)
+		}
+		if len(s.polls) != 2 {
+			t.Errorf("%d polls", len(s.polls))
+		}
+	})
+}
+
+func TestWatchRunReportsWhileAnAnswerIsOnItsWay(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		c, _ := newPipeClient(t, newFake(t, stall))
+		ctx, cancel := context.WithTimeout(t.Context(), 40*time.Second)
+		defer cancel()
+		reports := 0
+		w := watch()
+		w.Heartbeat, w.Report = 10*time.Second, func(ylem.Progress) { reports++ }
+		if _, err := c.WatchRun(ctx, ylem.RunRef{PipelineUUID: pipelineUUID, RunUUID: runUUID}, w); !errors.Is(err, context.DeadlineExceeded) {
+			t.Error(err)
+		}
+		if reports < 3 {
+			t.Errorf("%d reports in 40 s", reports)
+		}
+	})
+}
+
+func TestProgressSharesAnOutage(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		for name, token := range map[string]http.HandlerFunc{"token refused": answer(503, ""), "nobody answers": stall} {
+			f := newFake(t, nil)
+			f.token = token
+			c, _ := newPipeClient(t, f)
+			begin := time.Now()
+			for i := range 20 { // runs of different pipelines
+				run := ylem.RunRef{PipelineUUID: fmt.Sprintf("10000000-0000-4000-8000-%012d", i), RunUUID: runUUID, TriggeredAt: begin}
+				if _, err := c.Progress(t.Context(), run, ylem.Completion{}); err == nil {
+					t.Errorf("%s: no error", name)
+				}
+			}
+			if took := time.Since(begin); took > 31*time.Second || len(f.tokens()) > 3 {
+				t.Errorf("%s: took %s and %d requests for a token", name, took, len(f.tokens()))
+			}
+			time.Sleep(time.Hour) // the request for a token ends by itself, whoever has given up
 		}
 	})
 }

@@ -2,6 +2,8 @@ package ylem
 
 import (
 	"context"
+	"errors"
+	"io"
 	"log/slog"
 	"net/http"
 	"net/http/httptrace"
@@ -50,8 +52,25 @@ func repeatTokens(ctx context.Context, resp *http.Response, err error) (bool, er
 	return retryablehttp.DefaultRetryPolicy(ctx, resp, err)
 }
 
-// attempt records how far one attempt of a run request got.
-type attempt struct{ connected atomic.Bool }
+// repeatBody reports, after a pause, whether to ask again because an answer broke off after its status.
+func (c *Client) repeatBody(ctx context.Context, attempt int, err error) bool {
+	e, ok := errors.AsType[*Error](err)
+	if !ok || e.StatusCode/100 != 2 || !errors.Is(err, io.ErrUnexpectedEOF) || attempt >= c.reads.RetryMax {
+		return false
+	}
+	select {
+	case <-time.After(c.reads.Backoff(c.reads.RetryWaitMin, c.reads.RetryWaitMax, attempt, nil)):
+		return true
+	case <-ctx.Done():
+		return false
+	}
+}
+
+// attempt records how far the last attempt of a run request got.
+type attempt struct {
+	connected atomic.Bool               // and not answered
+	sent      atomic.Pointer[time.Time] // when it was connected, by our clock
+}
 
 type attemptKey struct{}
 
@@ -60,7 +79,11 @@ func withAttempt(ctx context.Context) (context.Context, *attempt) {
 	a := new(attempt)
 	ctx = context.WithValue(ctx, attemptKey{}, a)
 	return httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{
-		GotConn: func(httptrace.GotConnInfo) { a.connected.Store(true) },
+		GotConn: func(httptrace.GotConnInfo) {
+			now := time.Now()
+			a.sent.Store(&now)
+			a.connected.Store(true)
+		},
 	}), a
 }
 
@@ -77,11 +100,19 @@ func repeatUnstartedRuns(ctx context.Context, resp *http.Response, err error) (b
 		}
 		return retryablehttp.DefaultRetryPolicy(ctx, nil, err)
 	}
-	if putOff(resp.StatusCode, resp.Header) {
-		a.connected.Store(false)
-		return true, nil
+	a.connected.Store(false) // from here on the status tells
+	return putOff(resp.StatusCode, resp.Header), nil
+}
+
+// maybeStarted reports whether a run may have been started in spite of an answer. Ylem refuses with 400, 401, 403
+// and 404 before it starts one; a proxy that gave up waiting (408, 460, 499) and a conflict (409) say nothing.
+func maybeStarted(status int, header http.Header) bool {
+	switch status {
+	case http.StatusRequestTimeout, http.StatusConflict, 460, 499:
+		return true
+	default:
+		return status >= 500 && !putOff(status, header)
 	}
-	return false, nil
 }
 
 // putOff reports whether the server asked for the request to be sent again later.

@@ -146,7 +146,8 @@ func TestRepeatedOnTheWire(t *testing.T) {
 		"refused once":                   {[]http.HandlerFunc{nil, ok}, want{2, 0, false}, want{2, 0, false}},
 		"dropped without answer":         {[]http.HandlerFunc{drop}, want{3, -1, false}, want{1, -1, true}},
 		"dropped once":                   {[]http.HandlerFunc{drop, ok}, want{2, 0, false}, want{1, -1, true}},
-		"dropped within the answer":      {[]http.HandlerFunc{broken}, want{1, 200, false}, want{1, 200, true}},
+		"dropped within the answer":      {[]http.HandlerFunc{broken}, want{3, 200, false}, want{1, 200, true}},
+		"dropped within the answer once": {[]http.HandlerFunc{broken, ok}, want{2, 0, false}, want{1, 200, true}},
 		"no answer in time":              {[]http.HandlerFunc{stall}, want{3, -1, false}, want{1, -1, true}},
 		"no answer in time, once":        {[]http.HandlerFunc{stall, ok}, want{2, 0, false}, want{1, -1, true}},
 		"refused, then dropped":          {[]http.HandlerFunc{nil, drop}, want{3, -1, false}, want{2, -1, true}},
@@ -333,6 +334,58 @@ func TestRequestTimeoutIsOfOneAttempt(t *testing.T) {
 	})
 }
 
+// The answer to a run request that was interrupted is worth waiting for: without it nobody knows the run.
+func TestInterruptedRunIsNotLost(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		client, _ := newPipeClient(t, newFake(t, func(w http.ResponseWriter, _ *http.Request) {
+			time.Sleep(8 * time.Second)
+			answer(201, startedRun)(w, nil)
+		}))
+		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+		defer cancel()
+		if run, err := client.RunPipeline(ctx, pipelineUUID, nil); err != nil || run.UUID != runUUID {
+			t.Errorf("%v, %v", run, err)
+		}
+	})
+}
+
+// What a proxy answers that gave up, or that points to a result, does not say that nothing was started.
+func TestStatusesThatLeaveDoubt(t *testing.T) {
+	t.Parallel()
+	for status, doubt := range map[int]bool{
+		408: true, 409: true, 460: true, 499: true, 500: true, 502: true, 503: true, 504: true, 599: true,
+		302: false, 303: false, 307: false, 400: false, 401: false, 403: false, 404: false, 405: false, 413: false, 415: false, 429: false,
+	} {
+		client := newClient(t, newFake(t, answer(status, "")), func(cfg *ylem.Config) { cfg.MaxRetries = 0 })
+		before := time.Now().Add(-time.Second)
+		_, err := client.RunPipeline(t.Context(), pipelineUUID, nil)
+		e := asError(t, err)
+		if e.MaybeStarted != doubt || e.StatusCode != status {
+			t.Errorf("%d: maybe started: %t, want %t: %v", status, e.MaybeStarted, doubt, err)
+		}
+		if status != 401 && (e.SentAt.Before(before.Add(-time.Second)) || e.SentAt.After(time.Now())) {
+			t.Errorf("%d: sent at %s", status, e.SentAt)
+		}
+	}
+}
+
+// net/http sends a POST again by itself where one of these headers says that this does no harm.
+func TestHeadersThatWouldChangeRequestsAreRefused(t *testing.T) {
+	t.Parallel()
+	for _, name := range []string{
+		"Idempotency-Key", "x-idempotency-key", "authorization", "Host", "content-type", "Content-Length", "Accept-Encoding", "range",
+		"If-None-Match", "Transfer-Encoding", "Connection", "", "a b", "a:b", "ä",
+	} {
+		if _, err := ylem.New(ylem.Config{ClientID: "a", ClientSecret: "b", Headers: map[string]string{name: "x"}}); err == nil {
+			t.Errorf("%q is accepted", name)
+		}
+	}
+	if err := ylem.CheckHeader("CF-Access-Client-Id"); err != nil {
+		t.Error(err)
+	}
+}
+
 func TestCancelledContextEndsAtOnce(t *testing.T) {
 	t.Parallel()
 	for name, test := range map[string]struct {
@@ -356,8 +409,12 @@ func TestCancelledContextEndsAtOnce(t *testing.T) {
 					time.AfterFunc(5*time.Second, cancel)
 					start := time.Now()
 					err := do(ctx, client, pipelineUUID)
-					if got := time.Since(start); got != 5*time.Second {
-						t.Errorf("ended after %s, want 5s", got)
+					want := 5 * time.Second
+					if test.maybeStarted && call == "run" {
+						want += 10 * time.Second // for the answer that is on its way
+					}
+					if got := time.Since(start); got != want {
+						t.Errorf("ended after %s, want %s", got, want)
 					}
 					if !errors.Is(err, context.Canceled) {
 						t.Errorf("error: %v", err)

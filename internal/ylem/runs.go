@@ -32,7 +32,8 @@ type PendingTaskRun struct {
 // empty one is not sent.
 //
 // It is not idempotent, and Ylem has no idempotency key: a request that may have reached Ylem is never sent
-// again. An error's MaybeStarted tells whether the run may have been started all the same.
+// again. An error's MaybeStarted tells whether the run may have been started all the same. When ctx ends while a
+// request is under way, its answer is waited for a little longer.
 func (c *Client) RunPipeline(ctx context.Context, pipelineUUID string, input []byte) (Run, error) {
 	uuid, err := lowerUUID(OpRun, pipelineUUID)
 	if err != nil {
@@ -52,11 +53,27 @@ func (c *Client) RunPipeline(ctx context.Context, pipelineUUID string, input []b
 	}
 	defer c.runSlots.Release(1)
 
-	ctx, attempt := withAttempt(ctx)
-	resp, err := c.send(ctx, c.starts, r)
+	sendCtx, attempt := withAttempt(context.WithoutCancel(ctx))
+	sendCtx, cancel := context.WithCancel(sendCtx)
+	defer cancel()
+	// An answer that is on its way is worth a moment: without it nobody knows the run.
+	defer context.AfterFunc(ctx, func() {
+		if !attempt.connected.Load() {
+			cancel()
+			return
+		}
+		time.AfterFunc(c.grace, cancel)
+	})()
+	resp, err := c.send(sendCtx, c.starts, r)
+	sentAt := func() time.Time {
+		if sent := attempt.sent.Load(); sent != nil {
+			return sent.Add(time.Duration(c.skew.Load())).UTC()
+		}
+		return c.now()
+	}
 	if e, ok := errors.AsType[*Error](err); ok && e.Op == OpRun {
-		e.MaybeStarted = e.StatusCode == 0 && attempt.connected.Load() ||
-			e.StatusCode/100 == 5 && !putOff(e.StatusCode, e.header)
+		e.MaybeStarted = e.StatusCode == 0 && attempt.connected.Load() || maybeStarted(e.StatusCode, e.header)
+		e.SentAt = sentAt()
 	}
 	if err != nil {
 		return Run{}, err
@@ -75,7 +92,7 @@ func (c *Client) RunPipeline(ctx context.Context, pipelineUUID string, input []b
 	}
 	if err != nil {
 		e := c.newError(r, nil, err)
-		e.StatusCode, e.MaybeStarted = resp.StatusCode, true
+		e.StatusCode, e.MaybeStarted, e.SentAt = resp.StatusCode, true, sentAt()
 		return Run{}, e
 	}
 	// Terraform stores nothing of a resource before its creation returns: this line is what is left of the run

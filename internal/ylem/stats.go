@@ -179,6 +179,15 @@ func (c *Client) get(ctx context.Context, op Op, subject Subject, uuid string, a
 		return err
 	}
 	r := request{op: op, method: http.MethodGet, path: append([]string{"stats", string(subject), uuid}, path...)}
+	for attempt := 0; ; attempt++ {
+		err := c.getOnce(ctx, r, answer, complete)
+		if err == nil || !c.repeatBody(ctx, attempt, err) {
+			return err
+		}
+	}
+}
+
+func (c *Client) getOnce(ctx context.Context, r request, answer any, complete func() bool) error {
 	resp, err := c.send(ctx, c.reads, r)
 	if err != nil {
 		return err

@@ -10,3 +10,14 @@ action "ylem_pipeline_run" "sync" {
     input_wo      = jsonencode({ token = var.shop_token })
   }
 }
+
+resource "terraform_data" "shop" {
+  input = "1.1"
+
+  lifecycle {
+    action_trigger {
+      events  = [after_create, after_update]
+      actions = [action.ylem_pipeline_run.sync]
+    }
+  }
+}

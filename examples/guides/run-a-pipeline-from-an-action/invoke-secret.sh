@@ -1,1 +1,0 @@
-terraform apply -invoke=action.ylem_pipeline_run.sync
