@@ -7,6 +7,7 @@ import (
 	"iter"
 	"log/slog"
 	"maps"
+	"net"
 	"slices"
 	"strings"
 	"sync"
@@ -334,9 +335,11 @@ func (l *logCache) outage() error {
 	return nil
 }
 
+// noteOutage remembers an error that would meet a question about any other pipeline too: no connection, no token.
 func (l *logCache) noteOutage(err error) {
-	e, ok := errors.AsType[*Error](err)
-	if !errors.Is(err, context.DeadlineExceeded) && (!ok || e.StatusCode != 0 && e.Op != OpToken) || errors.Is(err, context.Canceled) {
+	e, _ := errors.AsType[*Error](err)
+	dial, _ := errors.AsType[*net.OpError](err)
+	if errors.Is(err, context.Canceled) || (e == nil || e.Op != OpToken) && (dial == nil || dial.Op != "dial") {
 		return
 	}
 	l.mu.Lock()
