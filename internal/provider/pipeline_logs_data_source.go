@@ -95,7 +95,7 @@ func (d *pipelineLogsDataSource) Schema(_ context.Context, _ datasource.SchemaRe
 	}
 	attributes["limit"] = schema.Int64Attribute{
 		Optional: true,
-		MarkdownDescription: "Only the newest rows that pass the other filters, at most this many, such as `100`. Reading stops there. Unset: all of " +
+		MarkdownDescription: "Only the newest rows that pass the other filters, at most this many, such as `100`; at least `1`. Reading stops there. Unset: all of " +
 			"them, which all end up in Terraform's state.",
 		Validators: []validator.Int64{int64validator.AtLeast(1)},
 	}

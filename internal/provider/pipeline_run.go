@@ -1,6 +1,7 @@
 package provider
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -11,6 +12,7 @@ import (
 	"github.com/hashicorp/terraform-plugin-framework/diag"
 	"github.com/hashicorp/terraform-plugin-framework/path"
 	"github.com/hashicorp/terraform-plugin-framework/schema/validator"
+	"github.com/hashicorp/terraform-plugin-framework/tfsdk"
 	"github.com/hashicorp/terraform-plugin-framework/types"
 	"github.com/hashicorp/terraform-plugin-framework/types/basetypes"
 
@@ -36,10 +38,10 @@ const (
 
 	completionDescription = "How the end of the run is recognised. Ylem has no status of a run: it only logs the tasks that have finished, and does not tell " +
 		"how many there are. A failed task always ends it. Unset: `{}`, that is the defaults below."
-	finalTasksDescription = "UUIDs of the tasks that end the pipeline, one for each branch, such as `[\"449c3c47-427e-465e-b1d2-0bf257b714e4\"]`: the run has succeeded " +
+	finalTasksDescription = "UUIDs of the tasks that end the pipeline, one for each branch, at least one, such as `[\"449c3c47-427e-465e-b1d2-0bf257b714e4\"]`: the run has succeeded " +
 		"as soon as all of them have reported. Unset: it has succeeded when no task has reported for `quiet_period`."
 	quietPeriodDescription = "How long no task must report for the run to have succeeded, as a duration such as `2m`. Make it longer than the pipeline's " +
-		"longest task, or give `final_task_uuids`, which is exact. Unset: `30s`."
+		"longest task, or give `final_task_uuids`, which is exact. Must be shorter than the timeout of the wait. Unset: `30s`."
 	pollIntervalDescription = "Pause between two looks at the log, as a duration such as `10s`, at least `100ms`. Unset: `5s`."
 
 	onFailureDescription = "What waiting makes of a failed run: `error` or `warn`. Unset: `error`."
@@ -80,6 +82,30 @@ func completionFrom(ctx context.Context, object types.Object, diags *diag.Diagno
 	}
 	c.QuietPeriod = duration(m.QuietPeriod, defaultQuietPeriod)
 	return c, duration(m.PollInterval, defaultPollInterval)
+}
+
+// validateQuietPeriod refuses a wait that runs out of time before the quiet period can be over.
+func validateQuietPeriod(ctx context.Context, config tfsdk.Config, timeoutText types.String, diags *diag.Diagnostics) {
+	var wait types.Bool
+	var finalTasks types.Set
+	var quietText types.String
+	completion := path.Root("completion")
+	diags.Append(config.GetAttribute(ctx, path.Root("wait_for_completion"), &wait)...)
+	diags.Append(config.GetAttribute(ctx, completion.AtName("final_task_uuids"), &finalTasks)...)
+	diags.Append(config.GetAttribute(ctx, completion.AtName("quiet_period"), &quietText)...)
+	if !wait.ValueBool() || !finalTasks.IsNull() || quietText.IsUnknown() || timeoutText.IsUnknown() {
+		return
+	}
+	timeout := defaultTimeout
+	if d, err := time.ParseDuration(timeoutText.ValueString()); err == nil {
+		timeout = d
+	}
+	quiet, err := time.ParseDuration(cmp.Or(quietText.ValueString(), defaultQuietPeriod))
+	if err == nil && quiet >= timeout && timeout > 0 {
+		diags.AddAttributeError(completion.AtName("quiet_period"), "The quiet period outlasts the timeout", fmt.Sprintf(
+			"No wait could succeed: a run is waited for %s, and counts as finished when no task has reported for %s. Raise the timeout, shorten quiet_period, or give "+
+				"final_task_uuids.", timeout, quiet))
+	}
 }
 
 // start starts a run. Where the run is to be waited for, it makes sure first that its log may be read: a run that
@@ -133,7 +159,11 @@ func (a api) wait(ctx context.Context, w waiting, diags *diag.Diagnostics) ylem.
 	case ctx.Err() != nil:
 		diags.AddWarning("Stopped waiting for the run", fmt.Sprintf("%s goes on in Ylem; %s. %s", name, reported(progress), w.afterInterrupt))
 	case limited.Err() != nil:
-		detail := fmt.Sprintf("%s has not finished within %s and goes on in Ylem; %s.\n\n%s", name, w.timeout, reported(progress), w.afterTimeout)
+		state := reported(progress)
+		if len(w.watch.FinalTaskUUIDs) == 0 && len(progress.Rows) > 0 {
+			state += fmt.Sprintf(", the last within %s", w.watch.QuietPeriod)
+		}
+		detail := fmt.Sprintf("%s has not finished within %s and goes on in Ylem; %s.\n\n%s", name, w.timeout, state, w.afterTimeout)
 		if answered {
 			detail += "\n\nThe log could not be read the last time:\n" + answer(failure)
 		}

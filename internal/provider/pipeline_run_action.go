@@ -15,7 +15,10 @@ import (
 	"github.com/ylem-co/terraform-provider-ylem/internal/ylem"
 )
 
-var _ action.ActionWithConfigure = (*pipelineRunAction)(nil)
+var (
+	_ action.ActionWithConfigure      = (*pipelineRunAction)(nil)
+	_ action.ActionWithValidateConfig = (*pipelineRunAction)(nil)
+)
 
 func newPipelineRunAction() action.Action {
 	return &pipelineRunAction{heartbeat: 15 * time.Second}
@@ -55,7 +58,7 @@ func (a *pipelineRunAction) Schema(_ context.Context, _ action.SchemaRequest, re
 			},
 			"input": schema.StringAttribute{
 				Optional:            true,
-				MarkdownDescription: inputDescription + " Unset: none.",
+				MarkdownDescription: inputDescription + " Not together with `input_wo`. Unset: none.",
 				Validators:          []validator.String{inputValidator{}, stringvalidator.ConflictsWith(path.MatchRoot("input_wo"))},
 			},
 			"input_wo": schema.StringAttribute{
@@ -112,6 +115,12 @@ func (a *pipelineRunAction) Schema(_ context.Context, _ action.SchemaRequest, re
 
 func (a *pipelineRunAction) Configure(_ context.Context, req action.ConfigureRequest, resp *action.ConfigureResponse) {
 	a.api = apiFrom(req.ProviderData, &resp.Diagnostics)
+}
+
+func (a *pipelineRunAction) ValidateConfig(ctx context.Context, req action.ValidateConfigRequest, resp *action.ValidateConfigResponse) {
+	var timeout types.String
+	resp.Diagnostics.Append(req.Config.GetAttribute(ctx, path.Root("timeout"), &timeout)...)
+	validateQuietPeriod(ctx, req.Config, timeout, &resp.Diagnostics)
 }
 
 func (a *pipelineRunAction) Invoke(ctx context.Context, req action.InvokeRequest, resp *action.InvokeResponse) {

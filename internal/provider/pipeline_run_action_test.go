@@ -119,7 +119,7 @@ func TestActionTellsHowWaitingEnded(t *testing.T) {
 	endless := s.AddPipeline(ylemtest.Pipeline{Tasks: []ylemtest.Task{{Unended: true}}}).UUID
 	connection := s.connect(t, nil)
 	wait := func(pipeline string, more object) object {
-		return object{"pipeline_uuid": pipeline, "wait_for_completion": true, "completion": object{"poll_interval": "100ms"}, "timeout": "200ms"}.with(more)
+		return object{"pipeline_uuid": pipeline, "wait_for_completion": true, "completion": object{"poll_interval": "100ms", "quiet_period": "100ms"}, "timeout": "200ms"}.with(more)
 	}
 
 	_, diags := connection.invoke(t.Context(), t, wait(failing, nil))
@@ -168,6 +168,7 @@ func TestActionRefusesBadArguments(t *testing.T) {
 		"quiet period": {object{"pipeline_uuid": p, "completion": object{"quiet_period": "0s"}}, "not more than zero"},
 		"poll":         {object{"pipeline_uuid": p, "completion": object{"poll_interval": "-1s"}}, "not more than zero"},
 		"polls":        {object{"pipeline_uuid": p, "completion": object{"poll_interval": "1ns"}}, "less than 100ms"},
+		"quiet":        {object{"pipeline_uuid": p, "wait_for_completion": true, "timeout": "3s"}, "outlasts the timeout"},
 		"null task":    {object{"pipeline_uuid": p, "completion": object{"final_task_uuids": []any{nil}}}, "null"},
 	} {
 		if _, diags := connection.invoke(t.Context(), t, test.arguments); !diags.failed() || !strings.Contains(diags.String(), test.part) {
@@ -181,6 +182,9 @@ func TestActionRefusesBadArguments(t *testing.T) {
 
 func TestActionSpeaksWhileNothingHappens(t *testing.T) {
 	t.Parallel()
+	if longest := newPipelineRunAction().(*pipelineRunAction).heartbeat; longest != 15*time.Second {
+		t.Errorf("silent for %s", longest)
+	}
 	s := newSandbox(t)
 	client, err := ylem.New(ylem.Config{BaseURL: s.URL, ClientID: s.client.ID, ClientSecret: s.client.Secret})
 	if err != nil {

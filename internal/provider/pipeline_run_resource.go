@@ -129,7 +129,7 @@ func (r *pipelineRunResource) Schema(ctx context.Context, _ resource.SchemaReque
 			},
 			"input": schema.StringAttribute{
 				Optional: true,
-				MarkdownDescription: inputDescription + " A change starts a new run. It is kept in Terraform's state: for secrets use `input_wo`. " +
+				MarkdownDescription: inputDescription + " Not together with `input_wo`. " + newRunUnlessImported + " It is kept in Terraform's state: for secrets use `input_wo`. " +
 					"Unset: none.",
 				Validators: []validator.String{
 					inputValidator{},
@@ -151,7 +151,7 @@ func (r *pipelineRunResource) Schema(ctx context.Context, _ resource.SchemaReque
 			},
 			"input_wo_version": schema.Int64Attribute{
 				Optional:            true,
-				MarkdownDescription: "A number, such as `1`, to raise whenever `input_wo` changes: a change starts a new run. Unset: changes of `input_wo` start none.",
+				MarkdownDescription: "A number, such as `1`, to raise whenever `input_wo` changes. " + newRunUnlessImported + " Needs `input_wo`. Unset: changes of `input_wo` start none.",
 				Validators:          []validator.Int64{int64validator.AlsoRequires(path.MatchRoot("input_wo"))},
 				PlanModifiers: []planmodifier.Int64{int64planmodifier.RequiresReplaceIf(
 					func(ctx context.Context, req planmodifier.Int64Request, resp *int64planmodifier.RequiresReplaceIfFuncResponse) {
@@ -161,7 +161,8 @@ func (r *pipelineRunResource) Schema(ctx context.Context, _ resource.SchemaReque
 			"triggers": schema.MapAttribute{
 				Optional:    true,
 				ElementType: types.StringType,
-				MarkdownDescription: "Any values whose change starts a new run, such as `{ schema = filesha256(\"schema.sql\") }`. Removing the whole map starts none. " +
+				MarkdownDescription: "Any values whose change starts a new run, such as `{ schema = filesha256(\"schema.sql\") }`. Removing the whole map starts none; after an import, the first value is " +
+					"taken over without one. " +
 					"Unset: only the other arguments start runs.",
 				PlanModifiers: []planmodifier.Map{mapplanmodifier.RequiresReplaceIf(
 					func(ctx context.Context, req planmodifier.MapRequest, resp *mapplanmodifier.RequiresReplaceIfFuncResponse) {
@@ -176,8 +177,9 @@ func (r *pipelineRunResource) Schema(ctx context.Context, _ resource.SchemaReque
 				Optional: true,
 				Computed: true,
 				Default:  booldefault.StaticBool(false),
-				MarkdownDescription: waitDescription + " A run that has not finished yet, because of a timeout or an interrupt or because this was false, is waited for by the " +
-					"next apply, as an update in place that starts nothing.",
+				MarkdownDescription: waitDescription + " A run that has not finished yet, because of an interrupt, a timeout with `on_timeout = \"warn\"`, or because this was " +
+					"false, is waited for by the next apply, as an update in place that starts nothing. After a timeout with `on_timeout = \"error\"`, Terraform has tainted a new run: " +
+					"run `terraform untaint` first, or the next apply starts another.",
 			},
 			"completion": schema.SingleNestedAttribute{
 				Optional:            true,
@@ -209,11 +211,12 @@ func (r *pipelineRunResource) Schema(ctx context.Context, _ resource.SchemaReque
 				Validators:          []validator.String{stringvalidator.OneOf(orError, orWarn)},
 			},
 			"on_timeout": schema.StringAttribute{
-				Optional:            true,
-				Computed:            true,
-				Default:             stringdefault.StaticString(orError),
-				MarkdownDescription: onTimeoutDescription,
-				Validators:          []validator.String{stringvalidator.OneOf(orError, orWarn)},
+				Optional: true,
+				Computed: true,
+				Default:  stringdefault.StaticString(orError),
+				MarkdownDescription: onTimeoutDescription + " With `error`, a new run's resource is tainted: `terraform untaint` it to go on waiting; with `warn`, the next apply goes on " +
+					"waiting.",
+				Validators: []validator.String{stringvalidator.OneOf(orError, orWarn)},
 			},
 			"id": schema.StringAttribute{
 				Computed:            true,
@@ -238,14 +241,16 @@ func (r *pipelineRunResource) Schema(ctx context.Context, _ resource.SchemaReque
 				PlanModifiers: []planmodifier.String{stringplanmodifier.UseStateForUnknown()},
 			},
 			"finished_at": schema.StringAttribute{
-				Computed:            true,
-				MarkdownDescription: "When the run's last task was executed, RFC 3339, UTC, such as `2024-01-31T14:23:09.5Z`; null until the run is known to have finished.",
-				PlanModifiers:       []planmodifier.String{stringplanmodifier.UseStateForUnknown()},
+				Computed: true,
+				MarkdownDescription: "When the run's last task was executed, RFC 3339, UTC, such as `2024-01-31T14:23:09.5Z`; null until the run is known to have finished. Of a failed run: as far as its " +
+					"tasks had reported when the failure was seen.",
+				PlanModifiers: []planmodifier.String{stringplanmodifier.UseStateForUnknown()},
 			},
 			"duration": schema.Int64Attribute{
-				Computed:            true,
-				MarkdownDescription: "Sum of its tasks' durations, in milliseconds, as Ylem counts it, such as `1250`; null until the run is known to have finished.",
-				PlanModifiers:       []planmodifier.Int64{int64planmodifier.UseStateForUnknown()},
+				Computed: true,
+				MarkdownDescription: "Sum of its tasks' durations, in milliseconds, as Ylem counts it, such as `1250`; null until the run is known to have finished. Of a failed run: as far as its " +
+					"tasks had reported when the failure was seen.",
+				PlanModifiers: []planmodifier.Int64{int64planmodifier.UseStateForUnknown()},
 			},
 			"task_runs": schema.ListNestedAttribute{
 				Computed: true,
@@ -256,14 +261,21 @@ func (r *pipelineRunResource) Schema(ctx context.Context, _ resource.SchemaReque
 			},
 		},
 		Blocks: map[string]schema.Block{
-			"timeouts": timeouts.Block(ctx, timeouts.Opts{
+			"timeouts": described(timeouts.Block(ctx, timeouts.Opts{
 				Create:            true,
 				Update:            true,
 				CreateDescription: "How long a new run is waited for, as a duration such as `45m`. Unset: `20m`.",
 				UpdateDescription: "How long a run that was started before is waited for, as a duration such as `45m`. Unset: `20m`.",
-			}),
+			}), "How long runs are waited for. Without `wait_for_completion` it has no effect."),
 		},
 	}
+}
+
+// described gives a description to the timeouts block, which comes without one.
+func described(block schema.Block, description string) schema.Block {
+	nested := block.(schema.SingleNestedBlock)
+	nested.MarkdownDescription = description
+	return nested
 }
 
 func (r *pipelineRunResource) IdentitySchema(_ context.Context, _ resource.IdentitySchemaRequest, resp *resource.IdentitySchemaResponse) {
@@ -279,32 +291,16 @@ func (r *pipelineRunResource) Configure(_ context.Context, req resource.Configur
 
 // ValidateConfig refuses waits that could never end well.
 func (r *pipelineRunResource) ValidateConfig(ctx context.Context, req resource.ValidateConfigRequest, resp *resource.ValidateConfigResponse) {
-	var finalTasks types.Set
-	var quietText, createText, updateText types.String
-	completion := path.Root("completion")
-	resp.Diagnostics.Append(req.Config.GetAttribute(ctx, completion.AtName("final_task_uuids"), &finalTasks)...)
-	resp.Diagnostics.Append(req.Config.GetAttribute(ctx, completion.AtName("quiet_period"), &quietText)...)
-	resp.Diagnostics.Append(req.Config.GetAttribute(ctx, path.Root("timeouts").AtName("create"), &createText)...)
-	resp.Diagnostics.Append(req.Config.GetAttribute(ctx, path.Root("timeouts").AtName("update"), &updateText)...)
-	for name, text := range map[string]types.String{"create": createText, "update": updateText} {
+	var create, update types.String
+	resp.Diagnostics.Append(req.Config.GetAttribute(ctx, path.Root("timeouts").AtName("create"), &create)...)
+	resp.Diagnostics.Append(req.Config.GetAttribute(ctx, path.Root("timeouts").AtName("update"), &update)...)
+	for name, text := range map[string]types.String{"create": create, "update": update} {
 		if d, err := time.ParseDuration(text.ValueString()); err == nil && d <= 0 {
 			resp.Diagnostics.AddAttributeError(path.Root("timeouts").AtName(name), "Invalid duration",
 				fmt.Sprintf("timeouts.%s: %q is not more than zero.\n\nAccepted: %s.", name, text.ValueString(), durationForm))
 		}
 	}
-	quiet, err := time.ParseDuration(quietText.ValueString())
-	if err != nil || !finalTasks.IsNull() || createText.IsUnknown() {
-		return
-	}
-	create := defaultTimeout
-	if d, err := time.ParseDuration(createText.ValueString()); err == nil {
-		create = d
-	}
-	if quiet >= create {
-		resp.Diagnostics.AddAttributeError(completion.AtName("quiet_period"), "The quiet period outlasts the timeout", fmt.Sprintf(
-			"No wait could succeed: quiet_period is %s, and a new run is waited for %s. Raise \"create\" in the timeouts block, shorten the quiet period, "+
-				"or give final_task_uuids.", quiet, create))
-	}
+	validateQuietPeriod(ctx, req.Config, create, &resp.Diagnostics)
 }
 
 // ModifyPlan plans an update in place that goes on waiting for a run, or a new run after one that failed.
@@ -326,7 +322,13 @@ func (r *pipelineRunResource) ModifyPlan(ctx context.Context, req resource.Modif
 	// What is not known yet may turn out to ask for it.
 	waits := plan.WaitForCompletion.IsUnknown() || plan.WaitForCompletion.ValueBool()
 	failed := ylem.Status(status.ValueString()) == ylem.StatusFailed
-	if !waits || failed && (plan.OnFailure.ValueString() == orWarn || imported(ctx, req.Private)) {
+	if !waits || failed && plan.OnFailure.ValueString() == orWarn {
+		return
+	}
+	if failed && imported(ctx, req.Private) {
+		resp.Diagnostics.AddWarning("The imported run failed", fmt.Sprintf(
+			"Run %s of pipeline %s failed.\n\n%s\nThis plan starts no run, but the next one will. on_failure = \"warn\" would accept it.",
+			state.ID.ValueString(), state.PipelineUUID.ValueString(), describe(state.failedTasks(ctx, &resp.Diagnostics))))
 		return
 	}
 	plan.Status = types.StringUnknown()

@@ -3,6 +3,7 @@ package provider
 import (
 	"bytes"
 	"context"
+	"encoding/base64"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -23,6 +24,7 @@ import (
 	"github.com/hashicorp/terraform-plugin-testing/plancheck"
 	"github.com/hashicorp/terraform-plugin-testing/tfjsonpath"
 
+	"github.com/ylem-co/terraform-provider-ylem/internal/ylem"
 	"github.com/ylem-co/terraform-provider-ylem/internal/ylemtest"
 )
 
@@ -93,7 +95,7 @@ func (s *sandbox) slow() string {
 const (
 	pollQuickly = `completion = { poll_interval = "100ms" }`
 	waitingNow  = "wait_for_completion = true\n" + pollQuickly
-	waitBriefly = waitingNow + "\ntimeouts {\n  create = \"300ms\"\n  update = \"300ms\"\n}"
+	waitBriefly = "wait_for_completion = true\ncompletion = { poll_interval = \"100ms\", quiet_period = \"200ms\" }" + "\ntimeouts {\n  create = \"300ms\"\n  update = \"300ms\"\n}"
 )
 
 func TestAccWaitSucceeds(t *testing.T) {
@@ -271,7 +273,7 @@ resource "terraform_data" "wait" {
 resource "ylem_pipeline_run" "test" {
   pipeline_uuid       = %q
   wait_for_completion = terraform_data.wait.output
-  completion          = { poll_interval = "100ms" }
+  completion          = { poll_interval = "100ms", quiet_period = "200ms" }
   on_timeout          = "warn"
   timeouts {
     create = "300ms"
@@ -329,6 +331,7 @@ func TestRunArgumentsThatCannotWork(t *testing.T) {
 		"timeout of nothing": {object{"timeouts": object{"update": "0s"}}, "not more than zero"},
 		"endless quiet":      {object{"completion": object{"quiet_period": "20m"}}, "outlasts the timeout"},
 		"quiet and timeout":  {object{"completion": object{"quiet_period": "5m"}, "timeouts": object{"create": "5m"}}, "outlasts the timeout"},
+		"quiet by default":   {object{"timeouts": object{"create": "20s"}}, "outlasts the timeout"},
 		"breathless polling": {object{"completion": object{"poll_interval": "99ms"}}, "less than 100ms"},
 	} {
 		_, diags := connection.create(t, object{"pipeline_uuid": ylemtest.NewUUID(), "wait_for_completion": true}.with(test.more))
@@ -338,6 +341,49 @@ func TestRunArgumentsThatCannotWork(t *testing.T) {
 	}
 	if n := len(s.Requests()); n != 0 {
 		t.Errorf("%d requests", n)
+	}
+	p := s.AddPipeline(ylemtest.Pipeline{}).UUID
+	for name, arguments := range map[string]object{
+		"nobody waits":     {"completion": object{"quiet_period": "30m"}},
+		"waits for a task": {"wait_for_completion": true, "completion": object{"final_task_uuids": []any{s.tasks(p)[0]}, "poll_interval": "100ms"}, "timeouts": object{"create": "20s"}},
+	} {
+		if _, diags := connection.create(t, object{"pipeline_uuid": p}.with(arguments)); len(diags) > 0 {
+			t.Errorf("%s: %s", name, diags)
+		}
+	}
+}
+
+// A log that has lost rows, because they have aged out of it, takes nothing back.
+func TestProgressTakesNothingBack(t *testing.T) {
+	t.Parallel()
+	const run = "95295cbc-cee7-49cc-a11a-2f1788423934"
+	row := ylem.LogRow{PipelineRunUUID: run, TaskUUID: taskSubject.example, TaskType: "query", IsSuccessful: true, ExecutedAt: time.Now()}
+	var m pipelineRunModel
+	diags := m.setStarted(t.Context(), ylem.Run{UUID: run})
+	diags.Append(m.setProgress(t.Context(), ylem.Assess(run, []ylem.LogRow{row}, time.Now(), ylem.Completion{QuietPeriod: time.Minute}))...)
+	diags.Append(m.setProgress(t.Context(), ylem.Assess(run, nil, time.Now(), ylem.Completion{QuietPeriod: time.Minute}))...)
+	if diags.HasError() || m.Status.ValueString() != "running" || len(m.TaskRuns.Elements()) != 1 {
+		t.Errorf("%v, %s, %d tasks", diags, m.Status, len(m.TaskRuns.Elements()))
+	}
+}
+
+// A diagnostic tells how long a failed run took, and no more of each fault than a person reads.
+func TestFailureIsToldBriefly(t *testing.T) {
+	t.Parallel()
+	triggered := time.Date(2024, 1, 10, 10, 0, 0, 0, time.UTC)
+	output := func(n int) string {
+		return base64.StdEncoding.EncodeToString([]byte(`[{"Code":204,"Severity":"error","Message":"` + strings.Repeat("x", n) + `"}]`))
+	}
+	p := ylem.Progress{FinishedAt: triggered.Add(1250 * time.Millisecond)}
+	for range 12 {
+		p.Rows = append(p.Rows, ylem.LogRow{TaskUUID: taskSubject.example, TaskType: "query", Output: output(5000)})
+	}
+	if took := tookFor(p, ylem.RunRef{TriggeredAt: triggered}, triggered); took != 1250*time.Millisecond {
+		t.Errorf("took %s", took)
+	}
+	told := describe(failedTasks(p))
+	if lines := strings.Split(strings.TrimSpace(told), "\n"); len(lines) != 11 || len(lines[0]) > 400 || lines[10] != "and 2 more" {
+		t.Errorf("%d lines, the first of %d bytes, the last %q", len(lines), len(lines[0]), lines[len(lines)-1])
 	}
 }
 
@@ -610,6 +656,21 @@ func TestAccAdviceIsTrue(t *testing.T) {
 		tf := newTerraform(t, s.run(p, waitingNow+"\non_failure = \"warn\""))
 		if output := tf.mustRun(t, 0, "apply", "-auto-approve"); !loosely(`on_failure = "warn" accepts it`).MatchString(output) || loosely("starts a new run").MatchString(output) {
 			t.Error(output)
+		}
+	})
+	t.Run("imported after it failed", func(t *testing.T) {
+		t.Parallel()
+		s := newSandbox(t)
+		p := s.AddPipeline(ylemtest.Pipeline{Tasks: []ylemtest.Task{{Errors: []ylemtest.TaskError{{Message: "boom"}}}}}).UUID
+		run := s.AddRun(p, time.Now().Add(-time.Hour))
+		tf := newTerraform(t, s.run(p, waitingNow))
+		tf.mustRun(t, 0, "import", runAddress, p+"/"+run.UUID)
+		if output := tf.mustRun(t, 0, "apply", "-auto-approve"); !loosely("The imported run failed").MatchString(output) ||
+			!loosely("This plan starts no run, but the next one will").MatchString(output) || s.count(ylemtest.RouteRun) != 0 {
+			t.Errorf("%d runs: %s", s.count(ylemtest.RouteRun), output)
+		}
+		if action := tf.plan(t); action != "delete+create" {
+			t.Errorf("the next plan is to %s", action)
 		}
 	})
 	t.Run("scope lost", func(t *testing.T) {

@@ -76,13 +76,13 @@ func (p *ylemProvider) Schema(_ context.Context, _ provider.SchemaRequest, resp 
 			"max_retries": schema.Int64Attribute{
 				Optional: true,
 				MarkdownDescription: "How often a request that is safe to repeat is sent again when Ylem cannot be reached or cannot answer, with pauses " +
-					"that grow from half a second. `0` turns it off. Unset: `4`. A run is started again only where it surely " +
+					"that grow from half a second. At most `20`; `0` turns it off. Unset: `4`. A run is started again only where it surely " +
 					"did not start before, whatever this says.",
 				Validators: []validator.Int64{int64validator.Between(0, 20)},
 			},
 			"max_concurrent_runs": schema.Int64Attribute{
 				Optional: true,
-				MarkdownDescription: "How many requests that start a run may be under way at once. Unset: `4`. An open-source server answers 500 (a " +
+				MarkdownDescription: "How many requests that start a run may be under way at once, from `1` to `1000`. Unset: `4`. An open-source server answers 500 (a " +
 					"database deadlock) when more different pipelines are started together; set `1` if it does so all the same.",
 				Validators: []validator.Int64{int64validator.Between(1, 1000)},
 			},

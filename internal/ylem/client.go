@@ -240,7 +240,8 @@ func (c *Client) send(ctx context.Context, client *retryablehttp.Client, r reque
 		}
 		failure := c.newError(r, resp, nil)
 		_ = resp.Body.Close()
-		if resp.StatusCode != http.StatusUnauthorized || renewed {
+		a, _ := ctx.Value(attemptKey{}).(*attempt)
+		if resp.StatusCode != http.StatusUnauthorized || renewed || a != nil && a.caller.Err() != nil {
 			return nil, failure
 		}
 		c.tokens.discard(token)

@@ -44,7 +44,8 @@ type Error struct {
 	MaybeStarted bool
 	SentAt       time.Time
 
-	header http.Header
+	header   http.Header
+	brokeOff bool // the answer's body did not come whole
 }
 
 // Error tells what failed, and what the server answered.

@@ -107,10 +107,11 @@ func (c *Client) yieldLogs(ctx context.Context, r request, yield func(LogRow, er
 		return false, err
 	}
 	defer func() { _ = resp.Body.Close() }()
-	for row, err := range decodeLogs(resp.Body) {
+	body := &watchedReader{Reader: resp.Body}
+	for row, err := range decodeLogs(body) {
 		if err != nil {
 			e := c.newError(r, nil, err)
-			e.StatusCode = resp.StatusCode
+			e.StatusCode, e.brokeOff = resp.StatusCode, body.failed
 			return seen, e
 		}
 		if seen = true; !yield(row, nil) {
@@ -118,6 +119,18 @@ func (c *Client) yieldLogs(ctx context.Context, r request, yield func(LogRow, er
 		}
 	}
 	return seen, nil
+}
+
+// watchedReader notes whether reading failed, which a decoder does not tell apart from what it cannot decode.
+type watchedReader struct {
+	io.Reader
+	failed bool
+}
+
+func (r *watchedReader) Read(b []byte) (int, error) {
+	n, err := r.Reader.Read(b)
+	r.failed = r.failed || err != nil && !errors.Is(err, io.EOF)
+	return n, err
 }
 
 func pathTime(t time.Time) string { return t.UTC().Format(dateTimeLayout) }

@@ -3,6 +3,8 @@ package ylem
 import (
 	"cmp"
 	"context"
+	"encoding/base64"
+	"encoding/json"
 	"errors"
 	"iter"
 	"log/slog"
@@ -138,16 +140,18 @@ const (
 // Progress looks once how far a run has got. Calls for runs of one pipeline that were triggered at about the same
 // time share a request, and all calls share the news that Ylem cannot be reached.
 func (c *Client) Progress(ctx context.Context, run RunRef, completion Completion) (Progress, error) {
-	if err := c.logs.outage(); err != nil {
+	if err := c.logs.outage(run); err != nil {
 		return Progress{}, err
 	}
-	ctx, cancel := context.WithTimeout(ctx, refreshTimeout)
+	limited, cancel := context.WithTimeout(ctx, refreshTimeout)
 	defer cancel()
 	// Other runs of the pipeline are likely as old: reaching twice as far back finds them in the same answer.
 	reach := max(logReach, c.now().Sub(run.TriggeredAt))
-	log, err := c.logs.read(ctx, c, run, reach, refreshAge)
+	log, err := c.logs.read(limited, c, run, reach, refreshAge)
 	if err != nil {
-		c.logs.noteOutage(err)
+		if ctx.Err() == nil {
+			c.logs.noteOutage(run, err, limited.Err() != nil)
+		}
 		return Progress{}, err
 	}
 	return Assess(run.RunUUID, log.rows[strings.ToLower(run.RunUUID)], log.at, completion), nil
@@ -175,6 +179,7 @@ func (c *Client) WatchRun(ctx context.Context, run RunRef, w Watch) (Progress, e
 	var clock time.Duration // server's clock minus ours, fixed at the first answer, so that pauses are measured by ours
 	var lastErr error
 	looked, lastLook := false, false
+	var asked time.Time
 	age := min(w.PollInterval/2, refreshAge) // how old an answer may be that another wait has got
 
 	poll := time.NewTimer(0)
@@ -197,6 +202,7 @@ func (c *Client) WatchRun(ctx context.Context, run RunRef, w Watch) (Progress, e
 		case <-beat:
 			report()
 		case <-poll.C:
+			asked = time.Now()
 			go func() {
 				log, err := c.logs.read(ctx, c, run, logReach, age)
 				answers <- answer{log, err}
@@ -225,7 +231,7 @@ func (c *Client) WatchRun(ctx context.Context, run RunRef, w Watch) (Progress, e
 			if deadline, ok := ctx.Deadline(); ok && !lastLook {
 				if left := time.Until(deadline); left <= pause {
 					lastLook = true
-					pause = left - min(left/10, time.Second)
+					pause = max(0, left-max(min(left/10, time.Second), 2*time.Since(asked)))
 				}
 			}
 			age = min(pause/2, refreshAge)
@@ -306,8 +312,12 @@ type logCache struct {
 	mu   sync.Mutex
 	logs map[string]*sharedLog // by pipeline
 
-	silentSince time.Time // when a refresh found that Ylem cannot be reached
-	silence     error
+	outages map[string]outage // found by refreshes; by pipeline, "" concerns all of them
+}
+
+type outage struct {
+	since time.Time
+	err   error
 }
 
 type sharedLog struct {
@@ -325,26 +335,35 @@ type logAnswer struct {
 	err            error
 }
 
-// outage is why Ylem could not be reached a moment ago, if it could not.
-func (l *logCache) outage() error {
+// outage is why a refresh of the run would wait in vain, as one did a moment ago.
+func (l *logCache) outage(run RunRef) error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if time.Since(l.silentSince) < refreshAge {
-		return l.silence
+	for _, key := range []string{"", strings.ToLower(run.PipelineUUID)} {
+		if o := l.outages[key]; o.err != nil && time.Since(o.since) < refreshAge {
+			return o.err
+		}
 	}
 	return nil
 }
 
-// noteOutage remembers an error that would meet a question about any other pipeline too: no connection, no token.
-func (l *logCache) noteOutage(err error) {
+// noteOutage remembers that there is no connection or no token, for all pipelines, or that the log of one is slow.
+func (l *logCache) noteOutage(run RunRef, err error, slow bool) {
 	e, _ := errors.AsType[*Error](err)
 	dial, _ := errors.AsType[*net.OpError](err)
-	if errors.Is(err, context.Canceled) || (e == nil || e.Op != OpToken) && (dial == nil || dial.Op != "dial") {
-		return
+	key := ""
+	if (e == nil || e.Op != OpToken) && (dial == nil || dial.Op != "dial") {
+		if !slow {
+			return
+		}
+		key = strings.ToLower(run.PipelineUUID)
 	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.silentSince, l.silence = time.Now(), err
+	if l.outages == nil {
+		l.outages = map[string]outage{}
+	}
+	l.outages[key] = outage{time.Now(), err}
 }
 
 func (l *logCache) of(run RunRef) *sharedLog {
@@ -411,11 +430,28 @@ func (l *logAnswer) fill(rows iter.Seq2[LogRow, error]) {
 			l.err = err
 			return
 		}
-		if row.IsSuccessful || len(row.Output) > maxFaults {
+		if row.IsSuccessful {
 			row.Output = ""
+		} else if len(row.Output) > maxFaults {
+			row.Output = shortOutput(row)
 		}
 		row.PipelineRunUUID = intern(strings.ToLower(row.PipelineRunUUID))
 		row.TaskUUID, row.TaskType = intern(row.TaskUUID), intern(row.TaskType)
 		l.rows[row.PipelineRunUUID] = append(l.rows[row.PipelineRunUUID], row)
 	}
+}
+
+// shortOutput is a failed task's output with shortened faults, or the beginning of it where it is something else.
+func shortOutput(row LogRow) string {
+	faults := row.TaskErrors()
+	if len(faults) == 0 {
+		text, _ := row.DecodeOutput()
+		return base64.StdEncoding.EncodeToString([]byte(Shorten(text)))
+	}
+	faults = faults[:min(len(faults), 20)]
+	for i := range faults {
+		faults[i].Message = Shorten(faults[i].Message)
+	}
+	short, _ := json.Marshal(faults) // plain structs always encode
+	return base64.StdEncoding.EncodeToString(short)
 }

@@ -3,8 +3,10 @@ package ylem_test
 import (
 	"bytes"
 	"context"
+	"encoding/base64"
 	"errors"
 	"fmt"
+	"io"
 	"net/http"
 	"slices"
 	"strings"
@@ -332,6 +334,60 @@ func TestWatchRunReportsWhileAnAnswerIsOnItsWay(t *testing.T) {
 			t.Errorf("%d reports in 40 s", reports)
 		}
 	})
+}
+
+// The log of one pipeline that is slow is found out once for all its runs, and holds up no other pipeline.
+func TestProgressFindsASlowLogOutOnce(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		const other = "10000000-0000-4000-8000-00000000000b"
+		c, _ := newPipeClient(t, newFake(t, func(w http.ResponseWriter, r *http.Request) {
+			if strings.Contains(r.URL.Path, other) {
+				_, _ = io.WriteString(w, "[]")
+				return
+			}
+			stall(w, r)
+		}))
+		begin := time.Now()
+		var group sync.WaitGroup
+		for range 10 { // as many as terraform refreshes at once
+			group.Go(func() {
+				for range 10 {
+					if _, err := c.Progress(t.Context(), ylem.RunRef{PipelineUUID: pipelineUUID, RunUUID: runUUID, TriggeredAt: begin}, ylem.Completion{}); err == nil {
+						t.Error("no error")
+					}
+				}
+			})
+		}
+		group.Wait()
+		if took := time.Since(begin); took > 31*time.Second {
+			t.Errorf("took %s", took)
+		}
+		if _, err := c.Progress(t.Context(), ylem.RunRef{PipelineUUID: other, RunUUID: runUUID, TriggeredAt: begin}, ylem.Completion{}); err != nil {
+			t.Error(err)
+		}
+	})
+}
+
+// A long fault is shortened where it is held for a run, not lost.
+func TestLongFaultsAreKept(t *testing.T) {
+	t.Parallel()
+	fault := base64.StdEncoding.EncodeToString([]byte(`[{"Code":7,"Severity":"error","Message":"boom ` + strings.Repeat("x", 50_000) + `"}]`))
+	text := base64.StdEncoding.EncodeToString([]byte("traceback " + strings.Repeat("x", 50_000)))
+	c := newClient(t, newFake(t, func(w http.ResponseWriter, _ *http.Request) {
+		fmt.Fprintf(w, `[{"pipeline_run_uuid":%q,"task_uuid":%q,"is_successful":false,"output":%q,"executed_at":"2024-01-10T10:00:00Z"},
+			{"pipeline_run_uuid":%q,"task_uuid":%q,"is_successful":false,"output":%q,"executed_at":"2024-01-10T10:00:01Z"}]`, runUUID, taskA, fault, runUUID, taskB, text)
+	}))
+	p, err := c.Progress(t.Context(), ylem.RunRef{PipelineUUID: pipelineUUID, RunUUID: runUUID, TriggeredAt: start}, ylem.Completion{})
+	if err != nil || len(p.Rows) != 2 {
+		t.Fatalf("%v, %+v", err, p)
+	}
+	if faults := p.Rows[0].TaskErrors(); len(faults) != 1 || faults[0].Code != 7 || !strings.HasPrefix(faults[0].Message, "boom xxx") || len(faults[0].Message) > 400 {
+		t.Errorf("faults %+v", faults)
+	}
+	if output, ok := p.Rows[1].DecodeOutput(); !ok || !strings.HasPrefix(output, "traceback xxx") || len(output) > 400 {
+		t.Errorf("output %q", output)
+	}
 }
 
 func TestProgressSharesAnOutage(t *testing.T) {

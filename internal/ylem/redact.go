@@ -3,9 +3,11 @@ package ylem
 import (
 	"cmp"
 	"encoding/json"
+	"fmt"
 	"net/url"
 	"slices"
 	"strings"
+	"unicode/utf16"
 )
 
 // redact takes secrets out of what a server or a proxy may have echoed, also where it has escaped them, and makes
@@ -13,8 +15,7 @@ import (
 func redact(text string, secrets []string) string {
 	var forms []string
 	for _, secret := range secrets {
-		quoted, _ := json.Marshal(secret) // strings always encode
-		for _, form := range []string{secret, strings.Trim(string(quoted), `"`), url.QueryEscape(secret), url.PathEscape(secret), withoutLineEnds.Replace(secret)} {
+		for _, form := range append(jsonForms(secret), secret, url.QueryEscape(secret), url.PathEscape(secret), withoutLineEnds.Replace(secret)) {
 			if form = oneLine(form); len(form) >= 4 { // shorter ones would garble every text, and are no secrets
 				forms = append(forms, form)
 			}
@@ -28,6 +29,30 @@ func redact(text string, secrets []string) string {
 	}
 	return text
 }
+
+// jsonForms are the ways in which JSON encoders write a text: with or without escapes for HTML, for slashes and for
+// what is not ASCII.
+func jsonForms(text string) (forms []string) {
+	html, _ := json.Marshal(text) // strings always encode
+	plain := htmlEscapes.Replace(string(html))
+	for _, quoted := range []string{string(html), plain, strings.ReplaceAll(plain, "/", `\/`)} {
+		quoted = strings.TrimSuffix(strings.TrimPrefix(quoted, `"`), `"`)
+		var ascii strings.Builder
+		for _, r := range quoted {
+			if r < 0x80 {
+				ascii.WriteRune(r)
+			} else {
+				for _, unit := range utf16.Encode([]rune{r}) {
+					fmt.Fprintf(&ascii, `\u%04x`, unit)
+				}
+			}
+		}
+		forms = append(forms, quoted, ascii.String())
+	}
+	return forms
+}
+
+var htmlEscapes = strings.NewReplacer(`\u003c`, "<", `\u003e`, ">", `\u0026`, "&")
 
 // oneLine makes texts comparable whose line ends were changed on the way, as they are in headers.
 func oneLine(s string) string { return strings.Join(strings.Fields(s), " ") }

@@ -3,7 +3,6 @@ package ylem
 import (
 	"context"
 	"errors"
-	"io"
 	"log/slog"
 	"net/http"
 	"net/http/httptrace"
@@ -54,8 +53,7 @@ func repeatTokens(ctx context.Context, resp *http.Response, err error) (bool, er
 
 // repeatBody reports, after a pause, whether to ask again because an answer broke off after its status.
 func (c *Client) repeatBody(ctx context.Context, attempt int, err error) bool {
-	e, ok := errors.AsType[*Error](err)
-	if !ok || e.StatusCode/100 != 2 || !errors.Is(err, io.ErrUnexpectedEOF) || attempt >= c.reads.RetryMax {
+	if e, ok := errors.AsType[*Error](err); !ok || !e.brokeOff || attempt >= c.reads.RetryMax {
 		return false
 	}
 	select {
@@ -68,16 +66,17 @@ func (c *Client) repeatBody(ctx context.Context, attempt int, err error) bool {
 
 // attempt records how far the last attempt of a run request got.
 type attempt struct {
+	caller    context.Context           // of the one who wants the run
 	connected atomic.Bool               // and not answered
 	sent      atomic.Pointer[time.Time] // when it was connected, by our clock
 }
 
 type attemptKey struct{}
 
-// withAttempt returns a context that watches the attempts made under it.
+// withAttempt returns a context that watches the attempts made under it, and that does not end with ctx.
 func withAttempt(ctx context.Context) (context.Context, *attempt) {
-	a := new(attempt)
-	ctx = context.WithValue(ctx, attemptKey{}, a)
+	a := &attempt{caller: ctx}
+	ctx = context.WithValue(context.WithoutCancel(ctx), attemptKey{}, a)
 	return httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{
 		GotConn: func(httptrace.GotConnInfo) {
 			now := time.Now()
@@ -94,14 +93,17 @@ func repeatUnstartedRuns(ctx context.Context, resp *http.Response, err error) (b
 		return false, ctx.Err()
 	}
 	a := ctx.Value(attemptKey{}).(*attempt)
+	wanted := a.caller.Err() == nil
 	if err != nil {
-		if a.connected.Load() {
+		if a.connected.Load() || !wanted {
 			return false, nil
 		}
 		return retryablehttp.DefaultRetryPolicy(ctx, nil, err)
 	}
-	a.connected.Store(false) // from here on the status tells
-	return putOff(resp.StatusCode, resp.Header), nil
+	if resp.StatusCode/100 != 2 { // else the body with the run's UUID is still on its way
+		a.connected.Store(false)
+	}
+	return wanted && putOff(resp.StatusCode, resp.Header), nil
 }
 
 // maybeStarted reports whether a run may have been started in spite of an answer. Ylem refuses with 400, 401, 403

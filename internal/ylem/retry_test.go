@@ -334,23 +334,54 @@ func TestRequestTimeoutIsOfOneAttempt(t *testing.T) {
 	})
 }
 
-// The answer to a run request that was interrupted is worth waiting for: without it nobody knows the run.
-func TestInterruptedRunIsNotLost(t *testing.T) {
+// The answer to a run request that was interrupted is worth waiting for: without it nobody knows the run. Nothing more
+// is sent, though.
+func TestInterruptedRunIsNeitherLostNorRepeated(t *testing.T) {
 	t.Parallel()
-	synctest.Test(t, func(t *testing.T) {
-		client, _ := newPipeClient(t, newFake(t, func(w http.ResponseWriter, _ *http.Request) {
+	for name, test := range map[string]struct {
+		answer  func(http.ResponseWriter)
+		started bool
+	}{
+		"slow answer": {func(w http.ResponseWriter) {
 			time.Sleep(8 * time.Second)
 			answer(201, startedRun)(w, nil)
-		}))
-		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
-		defer cancel()
-		if run, err := client.RunPipeline(ctx, pipelineUUID, nil); err != nil || run.UUID != runUUID {
-			t.Errorf("%v, %v", run, err)
-		}
-	})
+		}, true},
+		"slow body": {func(w http.ResponseWriter) {
+			w.WriteHeader(201)
+			_ = http.NewResponseController(w).Flush()
+			time.Sleep(8 * time.Second)
+			_, _ = io.WriteString(w, startedRun)
+		}, true},
+		"put off": {func(w http.ResponseWriter) {
+			time.Sleep(3 * time.Second)
+			answer(429, "", "Retry-After", "5")(w, nil)
+		}, false},
+		"token expired": {func(w http.ResponseWriter) {
+			time.Sleep(3 * time.Second)
+			answer(401, "")(w, nil)
+		}, false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) {
+				f := newFake(t, func(w http.ResponseWriter, _ *http.Request) { test.answer(w) })
+				client, _ := newPipeClient(t, f)
+				ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+				defer cancel()
+				begin := time.Now()
+				run, err := client.RunPipeline(ctx, pipelineUUID, nil)
+				if test.started && (err != nil || run.UUID != runUUID) || !test.started && (err == nil || asError(t, err).MaybeStarted) {
+					t.Errorf("%v, %v", run, err)
+				}
+				if took := time.Since(begin); took > 8*time.Second || len(f.calls()) != 1 || len(f.tokens()) != 1 {
+					t.Errorf("took %s, %d requests to run, %d for a token", took, len(f.calls()), len(f.tokens()))
+				}
+			})
+		})
+	}
 }
 
-// What a proxy answers that gave up, or that points to a result, does not say that nothing was started.
+// What a proxy answers that gave up does not say that nothing was started.
 func TestStatusesThatLeaveDoubt(t *testing.T) {
 	t.Parallel()
 	for status, doubt := range map[int]bool{

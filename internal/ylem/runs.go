@@ -53,7 +53,7 @@ func (c *Client) RunPipeline(ctx context.Context, pipelineUUID string, input []b
 	}
 	defer c.runSlots.Release(1)
 
-	sendCtx, attempt := withAttempt(context.WithoutCancel(ctx))
+	sendCtx, attempt := withAttempt(ctx)
 	sendCtx, cancel := context.WithCancel(sendCtx)
 	defer cancel()
 	// An answer that is on its way is worth a moment: without it nobody knows the run.

@@ -194,6 +194,7 @@ func (c *Client) getOnce(ctx context.Context, r request, answer any, complete fu
 	}
 	defer func() { _ = resp.Body.Close() }()
 	body, err := io.ReadAll(io.LimitReader(resp.Body, maxBody))
+	brokeOff := err != nil
 	if err == nil {
 		if err = json.Unmarshal(body, answer); err != nil {
 			err = c.unreadable(r, body, fmt.Errorf("it is not the JSON expected (%w)", err))
@@ -203,7 +204,7 @@ func (c *Client) getOnce(ctx context.Context, r request, answer any, complete fu
 	}
 	if err != nil {
 		e := c.newError(r, nil, err)
-		e.StatusCode = resp.StatusCode
+		e.StatusCode, e.brokeOff = resp.StatusCode, brokeOff
 		return e
 	}
 	return nil
