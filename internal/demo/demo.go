@@ -17,7 +17,7 @@ import (
 type demo struct {
 	*workspace
 	ylem  *ylemtest.Server
-	clock *clock // ylem's
+	clock *ylemtest.Clock // ylem's
 }
 
 // chdir has terraform work on the configuration in which runs are waited for.
@@ -29,8 +29,8 @@ func demonstrate(ctx context.Context) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, os.RemoveAll(below)) }()
-	clock := &clock{}
-	server, client := newYlem(ylemtest.WithClock(clock.now))
+	clock := &ylemtest.Clock{}
+	server, client := newYlem(ylemtest.WithClock(clock.Now))
 	defer server.Close()
 
 	say("Building the provider, and serving a Ylem in memory with two pipelines and their past runs.")
@@ -185,7 +185,7 @@ func (d *demo) resumed(ctx context.Context) error {
 	go func() {
 		for waiting.Err() == nil {
 			if len(d.ylem.Requests(ylemtest.RouteLogs)) > before+2 { // the plan looks once
-				d.clock.advance(time.Hour)
+				d.clock.Advance(time.Hour)
 				return
 			}
 			time.Sleep(10 * time.Millisecond)

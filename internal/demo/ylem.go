@@ -1,7 +1,6 @@
 package main
 
 import (
-	"sync"
 	"time"
 
 	"github.com/ylem-co/terraform-provider-ylem/internal/ylemtest"
@@ -42,24 +41,6 @@ func pipelines() []ylemtest.Pipeline {
 			{UUID: mail, Type: "notification", Duration: quick, After: []string{totals}},
 		},
 	}}
-}
-
-// clock is Ylem's: the real time, until an hour passes that nobody wants to wait for.
-type clock struct {
-	mu    sync.Mutex
-	ahead time.Duration
-}
-
-func (c *clock) now() time.Time {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	return time.Now().Add(c.ahead)
-}
-
-func (c *clock) advance(d time.Duration) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	c.ahead += d
 }
 
 // newYlem starts a Ylem with the pipelines and a past: orders are imported every night of the first quarter of

@@ -15,7 +15,6 @@ import (
 	"runtime"
 	"strconv"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
@@ -27,24 +26,6 @@ import (
 	"github.com/ylem-co/terraform-provider-ylem/internal/ylem"
 	"github.com/ylem-co/terraform-provider-ylem/internal/ylemtest"
 )
-
-// movableClock is the real time, moved on by a test that cannot wait.
-type movableClock struct {
-	mu    sync.Mutex
-	moved time.Duration
-}
-
-func (c *movableClock) now() time.Time {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	return time.Now().Add(c.moved)
-}
-
-func (c *movableClock) move(d time.Duration) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	c.moved += d
-}
 
 // now is the sandbox's time as long as it has no clock of its own.
 func (s *sandbox) now() time.Time { return time.Now() }
@@ -167,8 +148,8 @@ func TestAccWaitNoticesFailure(t *testing.T) {
 }
 
 func TestAccWaitIsTurnedOnLater(t *testing.T) {
-	clock := &movableClock{}
-	s := newSandbox(t, ylemtest.WithClock(clock.now))
+	clock := &ylemtest.Clock{}
+	s := newSandbox(t, ylemtest.WithClock(clock.Now))
 	p := s.slow()
 	acceptance(
 		t,
@@ -179,7 +160,7 @@ func TestAccWaitIsTurnedOnLater(t *testing.T) {
 					for s.count(ylemtest.RouteLogs) < 4 {
 						time.Sleep(time.Millisecond)
 					}
-					clock.move(2 * time.Hour)
+					clock.Advance(2 * time.Hour)
 				}()
 				s.ResetRequests()
 			},
@@ -211,8 +192,8 @@ func TestAccWaitNoticesFailureInARefresh(t *testing.T) {
 }
 
 func TestAccWaitTimesOutWithAWarning(t *testing.T) {
-	clock := &movableClock{}
-	s := newSandbox(t, ylemtest.WithClock(clock.now))
+	clock := &ylemtest.Clock{}
+	s := newSandbox(t, ylemtest.WithClock(clock.Now))
 	p := s.slow()
 	config := s.run(p, waitBriefly+"\non_timeout = \"warn\"")
 	acceptance(
@@ -223,7 +204,7 @@ func TestAccWaitTimesOutWithAWarning(t *testing.T) {
 		},
 		resource.TestStep{Config: config, ConfigPlanChecks: planned(inPlace), ExpectNonEmptyPlan: true},
 		resource.TestStep{
-			PreConfig:        func() { clock.move(2 * time.Hour) },
+			PreConfig:        func() { clock.Advance(2 * time.Hour) },
 			Config:           config,
 			ConfigPlanChecks: planned(nothing), // the refresh has found the end
 			PostApplyFunc:    s.expectRequests(t, map[ylemtest.Route]int{ylemtest.RouteRun: 1}),
@@ -261,8 +242,8 @@ func TestAccWrongLocalClockChangesNothing(t *testing.T) {
 
 // While planning it is not known whether the run is waited for: what waiting would find out is not known either.
 func TestAccWaitIsNotKnownYet(t *testing.T) {
-	clock := &movableClock{}
-	s := newSandbox(t, ylemtest.WithClock(clock.now))
+	clock := &ylemtest.Clock{}
+	s := newSandbox(t, ylemtest.WithClock(clock.Now))
 	p := s.slow()
 	config := func(version string, wait bool) string {
 		return s.config(fmt.Sprintf(`
@@ -288,7 +269,7 @@ resource "ylem_pipeline_run" "test" {
 		s.step(t, config("v2", false), inPlace, 1, has("status", text("pending"))),
 		resource.TestStep{Config: config("v3", true), ConfigPlanChecks: planned(inPlace), ExpectNonEmptyPlan: true},
 		resource.TestStep{
-			PreConfig:        func() { clock.move(2 * time.Hour) },
+			PreConfig:        func() { clock.Advance(2 * time.Hour) },
 			Config:           config("v4", true),
 			ConfigPlanChecks: planned(inPlace), // for wait_for_completion, not for the run
 			PostApplyFunc:    s.expectRequests(t, map[ylemtest.Route]int{ylemtest.RouteRun: 1}),
@@ -515,14 +496,14 @@ func (tf *terraform) apply(t *testing.T) {
 type interrupted struct {
 	*sandbox
 	*terraform
-	clock    *movableClock
+	clock    *ylemtest.Clock
 	pipeline string
 }
 
 func newInterrupted(t *testing.T, arguments string, env ...string) *interrupted {
 	t.Helper()
-	clock := &movableClock{}
-	s := newSandbox(t, ylemtest.WithClock(clock.now))
+	clock := &ylemtest.Clock{}
+	s := newSandbox(t, ylemtest.WithClock(clock.Now))
 	p := s.slow()
 	return &interrupted{sandbox: s, clock: clock, pipeline: p, terraform: newTerraform(t, s.run(p, arguments), env...)}
 }
@@ -556,7 +537,7 @@ func (i *interrupted) finish(t *testing.T) {
 	if action := i.terraform.plan(t); action != "update" {
 		t.Errorf("the next plan is to %s, want an update in place", action)
 	}
-	i.clock.move(2 * time.Hour)
+	i.clock.Advance(2 * time.Hour)
 	i.terraform.apply(t)
 	i.expectOneRun(t, "succeeded")
 	if action := i.terraform.plan(t); action != "no-op" {
@@ -689,14 +670,14 @@ func TestAccAdviceIsTrue(t *testing.T) {
 	})
 	t.Run("failed in the meantime", func(t *testing.T) {
 		t.Parallel()
-		clock := &movableClock{}
-		s := newSandbox(t, ylemtest.WithClock(clock.now))
+		clock := &ylemtest.Clock{}
+		s := newSandbox(t, ylemtest.WithClock(clock.Now))
 		p := s.AddPipeline(ylemtest.Pipeline{Tasks: []ylemtest.Task{{Duration: time.Hour, Errors: []ylemtest.TaskError{{Message: "boom"}}}}}).UUID
 		tf := newTerraform(t, s.run(p, waitBriefly+"\non_timeout = \"warn\""))
 		if output := tf.mustRun(t, 0, "apply", "-auto-approve"); !loosely("unless it has failed by then: that starts a new run").MatchString(output) {
 			t.Error(output)
 		}
-		clock.move(2 * time.Hour)
+		clock.Advance(2 * time.Hour)
 		if plan := tf.mustRun(t, 2, "plan", "-detailed-exitcode"); !loosely("The run failed, and a new one is planned").MatchString(plan) || !loosely("boom").MatchString(plan) {
 			t.Error(plan)
 		}
@@ -746,7 +727,7 @@ func TestAccProviderIsKilledInTheFirstWait(t *testing.T) {
 	if code != 1 || !loosely("import it again a little later").MatchString(stderr) {
 		t.Errorf("exit code %d of an import before a task has reported:\n%s", code, stderr)
 	}
-	i.clock.move(2 * time.Hour)
+	i.clock.Advance(2 * time.Hour)
 	i.mustRun(t, 0, "import", runAddress, i.pipeline+"/"+string(found[1]))
 	if action := i.terraform.plan(t); action != "update" {
 		t.Errorf("the plan after the import is to %s", action)
