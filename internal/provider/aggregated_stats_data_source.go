@@ -117,10 +117,9 @@ func (d *aggregatedStatsDataSource) ValidateConfig(ctx context.Context, req data
 }
 
 func (d *aggregatedStatsDataSource) Read(ctx context.Context, req datasource.ReadRequest, resp *datasource.ReadResponse) {
-	var uuid, dateFrom, period types.String
+	var dateFrom, period types.String
 	var number types.Int64
-	at := path.Root(d.subject.attribute)
-	resp.Diagnostics.Append(req.Config.GetAttribute(ctx, at, &uuid)...)
+	uuid := d.subject.uuid(ctx, req.Config, &resp.Diagnostics)
 	resp.Diagnostics.Append(req.Config.GetAttribute(ctx, path.Root("date_from"), &dateFrom)...)
 	resp.Diagnostics.Append(req.Config.GetAttribute(ctx, path.Root("period"), &period)...)
 	resp.Diagnostics.Append(req.Config.GetAttribute(ctx, path.Root("number_of_periods"), &number)...)
@@ -132,9 +131,9 @@ func (d *aggregatedStatsDataSource) Read(ctx context.Context, req datasource.Rea
 		resp.Diagnostics.AddAttributeError(path.Root("date_from"), "Invalid time", err.Error())
 		return
 	}
-	stats, err := d.api.client.AggregatedStats(ctx, d.subject.api, uuid.ValueString(), from, ylem.Period(period.ValueString()), number.ValueInt64())
+	stats, err := d.api.client.AggregatedStats(ctx, d.subject.api, uuid, from, ylem.Period(period.ValueString()), number.ValueInt64())
 	if err != nil {
-		addError(&resp.Diagnostics, at, d.subject.noun+" "+uuid.ValueString(), err)
+		d.subject.addError(&resp.Diagnostics, uuid, err)
 		return
 	}
 	models := make([]periodStatsModel, len(stats))

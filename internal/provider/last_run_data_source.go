@@ -43,19 +43,17 @@ func (d *lastRunDataSource) Schema(_ context.Context, _ datasource.SchemaRequest
 }
 
 func (d *lastRunDataSource) Read(ctx context.Context, req datasource.ReadRequest, resp *datasource.ReadResponse) {
-	var uuid types.String
-	at := path.Root(d.subject.attribute)
-	resp.Diagnostics.Append(req.Config.GetAttribute(ctx, at, &uuid)...)
+	uuid := d.subject.uuid(ctx, req.Config, &resp.Diagnostics)
 	if !d.api.ready(&resp.Diagnostics) {
 		return
 	}
-	last, err := d.api.client.LastRun(ctx, d.subject.api, uuid.ValueString())
+	last, err := d.api.client.LastRun(ctx, d.subject.api, uuid)
 	if e, ok := errors.AsType[*ylem.Error](err); ok && e.NoData() {
-		resp.Diagnostics.AddAttributeWarning(at, "No last run", fmt.Sprintf(
+		resp.Diagnostics.AddAttributeWarning(path.Root(d.subject.attribute), "No last run", fmt.Sprintf(
 			"Ylem has no last run of %s %s: it never ran, does not exist, or belongs to another organization than the OAuth client (Ylem does not say which). "+
-				"Its values are null.", d.subject.noun, uuid.ValueString()))
+				"Its values are null.", d.subject.noun, uuid))
 	} else if err != nil {
-		addError(&resp.Diagnostics, at, d.subject.noun+" "+uuid.ValueString(), err)
+		d.subject.addError(&resp.Diagnostics, uuid, err)
 		return
 	}
 	ran := !last.ExecutedAt.IsZero()

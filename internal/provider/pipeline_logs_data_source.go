@@ -12,7 +12,6 @@ import (
 	"github.com/hashicorp/terraform-plugin-framework-validators/int64validator"
 	"github.com/hashicorp/terraform-plugin-framework/datasource"
 	"github.com/hashicorp/terraform-plugin-framework/datasource/schema"
-	"github.com/hashicorp/terraform-plugin-framework/path"
 	"github.com/hashicorp/terraform-plugin-framework/schema/validator"
 	"github.com/hashicorp/terraform-plugin-framework/types"
 
@@ -185,7 +184,7 @@ func (d *pipelineLogsDataSource) Read(ctx context.Context, req datasource.ReadRe
 	}
 	for row, err := range d.api.client.PipelineLogs(ctx, m.PipelineUUID.ValueString(), w.from, w.to) {
 		if err != nil {
-			addError(&resp.Diagnostics, path.Root("pipeline_uuid"), "pipeline "+m.PipelineUUID.ValueString(), err)
+			pipelineSubject.addError(&resp.Diagnostics, m.PipelineUUID.ValueString(), err)
 			return
 		}
 		if !c.add(row) {

@@ -110,14 +110,14 @@ func validateQuietPeriod(ctx context.Context, config tfsdk.Config, timeoutText t
 
 // start starts a run. Where the run is to be waited for, it makes sure first that its log may be read: a run that
 // is started and cannot be followed helps nobody.
-func (a api) start(ctx context.Context, pipelineUUID string, input types.String, wait bool, diags *diag.Diagnostics) (ylem.Run, bool) {
+func (a api) start(ctx context.Context, pipelineUUID string, input, inputWO types.String, wait bool, diags *diag.Diagnostics) (ylem.Run, bool) {
 	if wait {
 		if err := a.client.CanWatch(ctx, pipelineUUID); err != nil {
 			addStartError(diags, pipelineUUID, err)
 			return ylem.Run{}, false
 		}
 	}
-	run, err := a.client.RunPipeline(ctx, pipelineUUID, []byte(input.ValueString()))
+	run, err := a.client.RunPipeline(ctx, pipelineUUID, []byte(cmp.Or(input.ValueString(), inputWO.ValueString())))
 	if err != nil {
 		addStartError(diags, pipelineUUID, err)
 		return ylem.Run{}, false

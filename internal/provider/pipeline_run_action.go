@@ -137,12 +137,8 @@ func (a *pipelineRunAction) Invoke(ctx context.Context, req action.InvokeRequest
 	if resp.Diagnostics.HasError() {
 		return
 	}
-	input := m.Input
-	if input.IsNull() {
-		input = m.InputWO
-	}
 
-	run, ok := a.api.start(ctx, m.PipelineUUID.ValueString(), input, m.WaitForCompletion.ValueBool(), &resp.Diagnostics)
+	run, ok := a.api.start(ctx, m.PipelineUUID.ValueString(), m.Input, m.InputWO, m.WaitForCompletion.ValueBool(), &resp.Diagnostics)
 	if !ok {
 		return
 	}

@@ -261,21 +261,26 @@ func (r *pipelineRunResource) Schema(ctx context.Context, _ resource.SchemaReque
 			},
 		},
 		Blocks: map[string]schema.Block{
-			"timeouts": described(timeouts.Block(ctx, timeouts.Opts{
-				Create:            true,
-				Update:            true,
-				CreateDescription: "How long a new run is waited for, as a duration such as `45m`. Unset: `20m`.",
-				UpdateDescription: "How long a run that was started before is waited for, as a duration such as `45m`. Unset: `20m`.",
-			}), "How long runs are waited for. Without `wait_for_completion` it has no effect."),
+			"timeouts": timeoutsBlock(ctx),
 		},
 	}
 }
 
-// described gives a description to the timeouts block, which comes without one.
-func described(block schema.Block, description string) schema.Block {
-	nested := block.(schema.SingleNestedBlock)
-	nested.MarkdownDescription = description
-	return nested
+// timeoutsBlock is the usual block, with a description, and with durations checked as everywhere else.
+func timeoutsBlock(ctx context.Context) schema.Block {
+	block := timeouts.Block(ctx, timeouts.Opts{
+		Create:            true,
+		Update:            true,
+		CreateDescription: "How long a new run is waited for, as a duration such as `45m`. Unset: `20m`.",
+		UpdateDescription: "How long a run that was started before is waited for, as a duration such as `45m`. Unset: `20m`.",
+	}).(schema.SingleNestedBlock)
+	block.MarkdownDescription = "How long runs are waited for. Without `wait_for_completion` it has no effect."
+	for name, attribute := range block.Attributes {
+		duration := attribute.(schema.StringAttribute)
+		duration.Validators = []validator.String{durationValidator{}}
+		block.Attributes[name] = duration
+	}
+	return block
 }
 
 func (r *pipelineRunResource) IdentitySchema(_ context.Context, _ resource.IdentitySchemaRequest, resp *resource.IdentitySchemaResponse) {
@@ -291,16 +296,9 @@ func (r *pipelineRunResource) Configure(_ context.Context, req resource.Configur
 
 // ValidateConfig refuses waits that could never end well.
 func (r *pipelineRunResource) ValidateConfig(ctx context.Context, req resource.ValidateConfigRequest, resp *resource.ValidateConfigResponse) {
-	var create, update types.String
-	resp.Diagnostics.Append(req.Config.GetAttribute(ctx, path.Root("timeouts").AtName("create"), &create)...)
-	resp.Diagnostics.Append(req.Config.GetAttribute(ctx, path.Root("timeouts").AtName("update"), &update)...)
-	for name, text := range map[string]types.String{"create": create, "update": update} {
-		if d, err := time.ParseDuration(text.ValueString()); err == nil && d <= 0 {
-			resp.Diagnostics.AddAttributeError(path.Root("timeouts").AtName(name), "Invalid duration",
-				fmt.Sprintf("timeouts.%s: %q is not more than zero.\n\nAccepted: %s.", name, text.ValueString(), durationForm))
-		}
-	}
-	validateQuietPeriod(ctx, req.Config, create, &resp.Diagnostics)
+	var timeout types.String
+	resp.Diagnostics.Append(req.Config.GetAttribute(ctx, path.Root("timeouts").AtName("create"), &timeout)...)
+	validateQuietPeriod(ctx, req.Config, timeout, &resp.Diagnostics)
 }
 
 // ModifyPlan plans an update in place that goes on waiting for a run, or a new run after one that failed.
@@ -369,11 +367,7 @@ func (r *pipelineRunResource) Create(ctx context.Context, req resource.CreateReq
 	if resp.Diagnostics.HasError() || !r.api.ready(&resp.Diagnostics) {
 		return
 	}
-	input := m.Input
-	if input.IsNull() {
-		input = inputWO
-	}
-	run, ok := r.api.start(ctx, m.PipelineUUID.ValueString(), input, m.WaitForCompletion.ValueBool(), &resp.Diagnostics)
+	run, ok := r.api.start(ctx, m.PipelineUUID.ValueString(), m.Input, inputWO, m.WaitForCompletion.ValueBool(), &resp.Diagnostics)
 	if !ok {
 		return
 	}

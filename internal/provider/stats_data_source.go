@@ -6,7 +6,6 @@ import (
 
 	"github.com/hashicorp/terraform-plugin-framework/datasource"
 	"github.com/hashicorp/terraform-plugin-framework/datasource/schema"
-	"github.com/hashicorp/terraform-plugin-framework/path"
 	"github.com/hashicorp/terraform-plugin-framework/types"
 )
 
@@ -51,9 +50,7 @@ func (d *statsDataSource) ConfigValidators(context.Context) []datasource.ConfigV
 }
 
 func (d *statsDataSource) Read(ctx context.Context, req datasource.ReadRequest, resp *datasource.ReadResponse) {
-	var uuid types.String
-	at := path.Root(d.subject.attribute)
-	resp.Diagnostics.Append(req.Config.GetAttribute(ctx, at, &uuid)...)
+	uuid := d.subject.uuid(ctx, req.Config, &resp.Diagnostics)
 	if !d.api.ready(&resp.Diagnostics) {
 		return
 	}
@@ -61,9 +58,9 @@ func (d *statsDataSource) Read(ctx context.Context, req datasource.ReadRequest, 
 	if resp.Diagnostics.HasError() {
 		return
 	}
-	stats, err := d.api.client.Stats(ctx, d.subject.api, uuid.ValueString(), w.from, w.to)
+	stats, err := d.api.client.Stats(ctx, d.subject.api, uuid, w.from, w.to)
 	if err != nil {
-		addError(&resp.Diagnostics, at, d.subject.noun+" "+uuid.ValueString(), err)
+		d.subject.addError(&resp.Diagnostics, uuid, err)
 		return
 	}
 	ran := !stats.LastRunExecutedAt.IsZero()

@@ -1,6 +1,13 @@
 package provider
 
 import (
+	"context"
+
+	"github.com/hashicorp/terraform-plugin-framework/diag"
+	"github.com/hashicorp/terraform-plugin-framework/path"
+	"github.com/hashicorp/terraform-plugin-framework/tfsdk"
+	"github.com/hashicorp/terraform-plugin-framework/types"
+
 	"github.com/ylem-co/terraform-provider-ylem/internal/ylem"
 )
 
@@ -13,6 +20,18 @@ type subject struct {
 	counting  string // how Ylem counts
 	successes string // what it counts in a window or period, as formats
 	failures  string
+}
+
+// uuid is the configured subject's UUID.
+func (s subject) uuid(ctx context.Context, config tfsdk.Config, diags *diag.Diagnostics) string {
+	var uuid types.String
+	diags.Append(config.GetAttribute(ctx, path.Root(s.attribute), &uuid)...)
+	return uuid.ValueString()
+}
+
+// addError explains a request about the subject that failed.
+func (s subject) addError(diags *diag.Diagnostics, uuid string, err error) {
+	addError(diags, path.Root(s.attribute), s.noun+" "+uuid, err)
 }
 
 var (

@@ -111,14 +111,11 @@ func ParseBaseURL(s string) (*url.URL, error) {
 	}
 	u, err := url.Parse(s)
 	switch {
+	case err != nil && strings.Contains(s, "@"): // the error may repeat a password
+		return nil, errors.New("not a URL; a user name or password has no place in it")
 	case err != nil:
-		// url.Error repeats the address, which may hold a password.
-		var parse *url.Error
-		if errors.As(err, &parse) {
-			err = parse.Err
-		}
-		if strings.Contains(s, "@") {
-			return nil, errors.New("not a URL; a user name or password has no place in it")
+		if parse, ok := errors.AsType[*url.Error](err); ok {
+			err = parse.Err // without the whole address
 		}
 		return nil, fmt.Errorf("not a URL: %w", err)
 	case u.Scheme != "https" && u.Scheme != "http":

@@ -48,7 +48,7 @@ func repeatTokens(ctx context.Context, resp *http.Response, err error) (bool, er
 	if resp != nil && resp.StatusCode == http.StatusInternalServerError {
 		return false, nil
 	}
-	return retryablehttp.DefaultRetryPolicy(ctx, resp, err)
+	return repeatReads(ctx, resp, err)
 }
 
 // repeatBody reports, after a pause, whether to ask again because an answer broke off after its status.
