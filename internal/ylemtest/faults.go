@@ -1,7 +1,9 @@
 package ylemtest
 
 import (
+	"bytes"
 	"context"
+	"fmt"
 	"maps"
 	"net/http"
 	"strings"
@@ -23,6 +25,10 @@ type Fault struct {
 	Header http.Header // with these headers; without Status they join the true ones
 	Body   string      // with this body; without Status it replaces the true one
 	Drop   bool        // close the connection without an answer
+	Reset  bool        // the same, but as when a machine dies: the client sees a reset (over HTTP/2, like Drop)
+	Echo   bool        // the body also repeats the request, as of a proxy that helps to debug
+	// ExpireTokens makes every token issued so far an expired one, first of all.
+	ExpireTokens bool
 	// Truncate cuts the body after so many bytes and drops the connection;
 	// Content-Length announces the whole. Negative = not one byte of the body.
 	Truncate int
@@ -79,8 +85,23 @@ func (s *Server) nextFault(c *call) (Fault, bool) {
 	return *met, true
 }
 
+// echo is the request as a text.
+func (c *call) echo() []byte {
+	var b bytes.Buffer
+	fmt.Fprintf(&b, "\n%s %s\n", c.Method, c.URL)
+	_ = c.Header.Write(&b)
+	b.WriteString("\n")
+	b.Write(c.body)
+	return b.Bytes()
+}
+
 // serve is the true answer, or what a fault makes of it.
 func (s *Server) serve(ctx context.Context, c *call) answer {
+	leave, room := s.enter(c)
+	defer leave()
+	if !room {
+		return emptyAnswer(http.StatusInternalServerError)
+	}
 	s.mu.Lock()
 	latency := s.latency
 	s.mu.Unlock()
@@ -91,6 +112,9 @@ func (s *Server) serve(ctx context.Context, c *call) answer {
 	if !met {
 		return s.truth(c)
 	}
+	if fault.ExpireTokens {
+		s.ExpireTokens()
+	}
 
 	var a answer
 	if fault.After {
@@ -98,6 +122,9 @@ func (s *Server) serve(ctx context.Context, c *call) answer {
 	}
 	if !s.wait(ctx, fault.Stall) || fault.Drop {
 		return dropped
+	}
+	if fault.Reset {
+		return answer{drop: true, reset: true}
 	}
 	if fault.Status != 0 {
 		a = answer{status: fault.Status, header: fault.Header, body: []byte(fault.Body)}
@@ -117,6 +144,9 @@ func (s *Server) serve(ctx context.Context, c *call) answer {
 		if fault.Body != "" {
 			a.body = []byte(fault.Body)
 		}
+	}
+	if fault.Echo {
+		a.body = append(bytes.Clone(a.body), c.echo()...)
 	}
 	a.truncate = fault.Truncate
 	return a

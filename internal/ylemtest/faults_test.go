@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"runtime"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 )
@@ -34,6 +35,9 @@ func TestFaults(t *testing.T) {
 		{"after the start", []Fault{{Status: 500, After: true}}, []int{500, true201}, 2},
 		{"dropped before", []Fault{{Drop: true}}, []int{0, true201}, 1},
 		{"dropped after the start", []Fault{{Drop: true, After: true}}, []int{0, true201}, 2},
+		{"reset before", []Fault{{Reset: true}}, []int{0, true201}, 1},
+		{"reset after the start", []Fault{{Reset: true, After: true}}, []int{0, true201}, 2},
+		{"tokens expire", []Fault{{ExpireTokens: true, Skip: 1}}, []int{true201, 401, 401}, 1},
 		{"stalled", []Fault{{Stall: time.Microsecond}}, []int{true201}, 1},
 		{"stalled, then refused", []Fault{{Stall: time.Microsecond, Status: 503}}, []int{503}, 0},
 		{"other headers", []Fault{{Header: http.Header{"X-Test": {"1"}}}}, []int{true201}, 1},
@@ -57,6 +61,7 @@ func TestFaults(t *testing.T) {
 				}
 			}
 			s.ClearFaults()
+			s.token, _ = getToken(t, s.Server, s.client, "")
 			if r := s.run(id("a"), ""); r.status != true201 {
 				t.Errorf("cleared: %+v", r)
 			}
@@ -84,6 +89,54 @@ func TestFaultChangesTheAnswer(t *testing.T) {
 	s.Inject(Fault{Truncate: -1})
 	if r := s.get(path); r.status != 200 || r.body != "" || r.err == nil {
 		t.Errorf("truncated at the start: %+v", r)
+	}
+	s.Inject(Fault{Status: 400, Body: "no", Echo: true})
+	if r := s.run(id("a"), "what was sent"); !strings.HasPrefix(r.body, "no\nPOST /v1/pipelines/"+id("a")+"/runs/\n") ||
+		!strings.Contains(r.body, "Authorization: Bearer "+s.token) || !strings.HasSuffix(r.body, "what was sent") {
+		t.Errorf("echoed: %+v", r)
+	}
+	s.Inject(Fault{Reset: true})
+	if r := s.get(path); !errors.Is(r.err, syscall.ECONNRESET) {
+		t.Errorf("reset: %v", r.err)
+	}
+}
+
+func TestRunCapacity(t *testing.T) {
+	t.Parallel()
+	s := start(t, WithRunCapacity(2))
+	var pipelines []string
+	for range 3 {
+		pipelines = append(pipelines, s.AddPipeline(Pipeline{}).UUID)
+	}
+	// Two pipelines are being started, one of them twice: a third has to wait until one of the two is through.
+	for _, p := range []string{pipelines[0], pipelines[0], pipelines[1]} {
+		s.Inject(Fault{Stall: time.Hour, After: true})
+		go s.run(p, "")
+	}
+	for len(s.Runs("")) < 3 {
+		runtime.Gosched()
+	}
+	if r := s.run(pipelines[2], ""); r.status != 500 || r.body != "" || r.header.Get("Content-Type") != "application/json; charset=utf-8" {
+		t.Errorf("over the capacity: %+v", r)
+	}
+	if r := s.run(pipelines[1], ""); r.status != 201 {
+		t.Errorf("of a pipeline that is being started: %+v", r)
+	}
+	if r := s.get("/v1/stats/pipelines/" + pipelines[2] + "/logs" + wholeTime); r.status != 200 {
+		t.Errorf("a read: %+v", r)
+	}
+	if n := len(s.Runs("")); n != 4 {
+		t.Errorf("%d runs", n)
+	}
+}
+
+func TestRunCapacityIsGivenBack(t *testing.T) {
+	t.Parallel()
+	s := start(t, WithRunCapacity(1))
+	for range 3 {
+		if r := s.run(s.AddPipeline(Pipeline{}).UUID, ""); r.status != 201 {
+			t.Errorf("one after the other: %+v", r)
+		}
 	}
 }
 

@@ -88,6 +88,18 @@ func (s *Server) ExpireTokens() {
 	}
 }
 
+// Tokens is every access and refresh token issued so far, for tests that look
+// for them where they must not be.
+func (s *Server) Tokens() []string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	var issued []string
+	for _, t := range s.tokens {
+		issued = append(issued, t.access, t.refresh)
+	}
+	return issued
+}
+
 // clientKey makes the spellings of a UUID that the real server accepts equal.
 func clientKey(id string) string {
 	if canonical, err := parseUUID(id); err == nil {

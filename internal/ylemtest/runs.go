@@ -153,6 +153,28 @@ func errorOutput(list []TaskError) []byte {
 	return output
 }
 
+// enter counts a run request as under way until it is left. There is no room for it where it is about one pipeline
+// more than the server can start at once.
+func (s *Server) enter(c *call) (leave func(), room bool) {
+	if c.route != RouteRun || s.runCapacity == 0 {
+		return func() {}, true
+	}
+	pipeline := strings.ToLower(c.subject)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.running[pipeline] == 0 && len(s.running) >= s.runCapacity {
+		return func() {}, false
+	}
+	s.running[pipeline]++
+	return func() {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		if s.running[pipeline]--; s.running[pipeline] == 0 {
+			delete(s.running, pipeline)
+		}
+	}, true
+}
+
 // startRun is the run route.
 func (s *Server) startRun(c *call) answer {
 	if strings.Contains(c.subject, "?") {

@@ -57,6 +57,7 @@ type Server struct {
 	tokenLifetime time.Duration
 	prefix        string
 	useTLS        bool
+	runCapacity   int
 	clientCAs     *x509.CertPool
 	certificate   []byte
 
@@ -75,6 +76,7 @@ type Server struct {
 	requests  []*Request
 	faults    []*Fault
 	latency   time.Duration
+	running   map[string]int // run requests under way, by pipeline
 	lastID    int
 }
 
@@ -96,6 +98,13 @@ func WithClock(now func() time.Time) Option {
 // WithTokenLifetime sets how long access tokens live, instead of 24 hours.
 func WithTokenLifetime(d time.Duration) Option {
 	return func(s *Server) { s.tokenLifetime = d }
+}
+
+// WithRunCapacity lets requests to run more than n different pipelines at once
+// fail with 500 and start nothing. The real server's database deadlocks then,
+// more often the more there are; here it is certain.
+func WithRunCapacity(n int) Option {
+	return func(s *Server) { s.runCapacity = n }
 }
 
 // WithPathPrefix puts all routes under a prefix, as behind a reverse proxy.
@@ -125,6 +134,7 @@ func NewServer(opts ...Option) *Server {
 		tokens:        map[string]*token{},
 		refreshes:     map[string]*token{},
 		pipelines:     map[string]*Pipeline{},
+		running:       map[string]int{},
 	}
 	for _, opt := range opts {
 		opt(s)
@@ -293,6 +303,7 @@ type answer struct {
 	body     []byte
 	truncate int  // as in Fault
 	drop     bool // close the connection instead
+	reset    bool // and make the client notice
 }
 
 var dropped = answer{drop: true}
@@ -307,6 +318,9 @@ func (s *Server) handle(w http.ResponseWriter, r *http.Request) {
 		panic(http.ErrAbortHandler)
 	}
 	a := s.serve(r.Context(), c)
+	if a.reset {
+		resetConnection(w)
+	}
 	if a.drop {
 		panic(http.ErrAbortHandler)
 	}
@@ -328,6 +342,21 @@ func (s *Server) handle(w http.ResponseWriter, r *http.Request) {
 		panic(http.ErrAbortHandler)
 	}
 	_, _ = w.Write(a.body)
+}
+
+// resetConnection lets the client's next look at its connection fail with ECONNRESET, where the protocol allows that.
+func resetConnection(w http.ResponseWriter) {
+	conn, _, err := http.NewResponseController(w).Hijack()
+	if err != nil {
+		return
+	}
+	if secure, ok := conn.(*tls.Conn); ok {
+		conn = secure.NetConn()
+	}
+	if plain, ok := conn.(*net.TCPConn); ok {
+		_ = plain.SetLinger(0)
+	}
+	_ = conn.Close()
 }
 
 // arrive finds the route of a request and logs it.
