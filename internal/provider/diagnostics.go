@@ -74,7 +74,7 @@ func explain(e *ylem.Error) (summary, advice string) {
 			"which \"headers\" can satisfy.", e.Location)
 	case e.Op == ylem.OpToken:
 		return explainToken(e)
-	case e.StatusCode == 0:
+	case e.StatusCode == 0, timedOut(e.Err): // also within an answer
 		return explainSilence(e.Err)
 	case e.StatusCode/100 == 2:
 		return "Ylem's answer cannot be understood", "Check that api_url (or YLEM_API_URL) is the address of Ylem's API and not of its web " +
@@ -107,7 +107,7 @@ func explainToken(e *ylem.Error) (summary, advice string) {
 	case e.Code == "invalid_scope":
 		return "Ylem refused the scopes", "The provider's \"scopes\" hold a scope that Ylem does not know or that the OAuth client does not have. " +
 			"Leave \"scopes\" out to get all that the client has."
-	case e.Code == "server_error":
+	case e.StatusCode == http.StatusInternalServerError:
 		return "Ylem gave no access token", "Ylem answers alike to a client ID that it does not know (wrong, deleted, or of a deactivated user) and to " +
 			"trouble of its own. Check client_id (or YLEM_API_CLIENT_ID) first; if it is right, look into Ylem."
 	case e.StatusCode == 0:
@@ -122,7 +122,6 @@ func explainToken(e *ylem.Error) (summary, advice string) {
 // explainSilence explains why there is no answer.
 func explainSilence(err error) (summary, advice string) {
 	const checks = "Check api_url (or YLEM_API_URL), the network and the proxy settings, and that Ylem runs."
-	var timeout net.Error
 	op, _ := errors.AsType[*net.OpError](err)
 	_, untrusted := errors.AsType[*tls.CertificateVerificationError](err)
 	switch {
@@ -132,11 +131,16 @@ func explainSilence(err error) (summary, advice string) {
 	case op != nil && op.Op == "remote error": // a TLS alert
 		return "Ylem refused the TLS connection", "The server most likely asks for a client certificate, or does not accept the one it got: check " +
 			"client_cert_pem and client_key_pem."
-	case errors.As(err, &timeout) && timeout.Timeout():
+	case timedOut(err):
 		return "Ylem did not answer in time", checks + " If Ylem needs longer for this answer, raise request_timeout."
 	default:
 		return "Ylem cannot be reached", checks
 	}
+}
+
+func timedOut(err error) bool {
+	var timeout net.Error
+	return errors.As(err, &timeout) && timeout.Timeout()
 }
 
 func scopeFor(op ylem.Op) string {

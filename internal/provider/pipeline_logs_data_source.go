@@ -12,6 +12,7 @@ import (
 	"github.com/hashicorp/terraform-plugin-framework-validators/int64validator"
 	"github.com/hashicorp/terraform-plugin-framework/datasource"
 	"github.com/hashicorp/terraform-plugin-framework/datasource/schema"
+	"github.com/hashicorp/terraform-plugin-framework/path"
 	"github.com/hashicorp/terraform-plugin-framework/schema/validator"
 	"github.com/hashicorp/terraform-plugin-framework/types"
 
@@ -191,6 +192,12 @@ func (d *pipelineLogsDataSource) Read(ctx context.Context, req datasource.ReadRe
 			break
 		}
 	}
+	if c.tooLarge != nil {
+		resp.Diagnostics.AddAttributeError(path.Root("pipeline_uuid"), "The log is too large", fmt.Sprintf(
+			"The log of pipeline %s from %s to %s: %s. Ask for less: a shorter window, \"limit\", another filter, or include_output = false.",
+			m.PipelineUUID.ValueString(), w.fromText.ValueString(), w.toText.ValueString(), c.tooLarge))
+		return
+	}
 	m.Truncated = types.BoolValue(c.truncated)
 	m.Logs, m.Runs = c.result()
 	resp.Diagnostics.Append(resp.State.Set(ctx, &m)...)
@@ -206,6 +213,8 @@ type logCollector struct {
 	rows      []ylem.LogRow
 	runs      map[string]*runLog
 	truncated bool
+	held      ylem.HeldLog
+	tooLarge  error
 }
 
 // runLog is what is kept of a run.
@@ -230,6 +239,7 @@ func (c *logCollector) add(row ylem.LogRow) bool {
 
 	run := c.runs[row.PipelineRunUUID]
 	if run == nil {
+		c.tooLarge = c.held.Add(ylem.LogRow{PipelineRunUUID: row.PipelineRunUUID})
 		run = &runLog{started: row.ExecutedAt, ended: row.ExecutedAt}
 		c.runs[row.PipelineRunUUID] = run
 	}
@@ -250,8 +260,9 @@ func (c *logCollector) add(row ylem.LogRow) bool {
 			row.Output = "" // the largest part of a row
 		}
 		c.rows = append(c.rows, row)
+		c.tooLarge = cmp.Or(c.tooLarge, c.held.Add(row))
 	}
-	return true
+	return c.tooLarge == nil
 }
 
 // result sorts what was kept: Ylem's order of rows with equal times varies from answer to answer.

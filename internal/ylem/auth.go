@@ -3,11 +3,13 @@ package ylem
 import (
 	"context"
 	"errors"
+	"io"
 	"net/http"
 	"net/url"
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 
 	"github.com/hashicorp/go-retryablehttp"
 	"golang.org/x/oauth2"
@@ -39,30 +41,43 @@ func newTokenSource(cfg Config, endpoint *url.URL, client *retryablehttp.Client,
 		// Ylem separates scopes by commas, x/oauth2 by spaces.
 		credentials.Scopes = []string{strings.Join(cfg.Scopes, ",")}
 	}
-	transport := &retryablehttp.RoundTripper{Client: client}
 	return &tokenSource{fetch: func() (*oauth2.Token, error) {
-		status := 0
-		ctx := context.WithValue(context.Background(), oauth2.HTTPClient, &http.Client{
-			CheckRedirect: client.HTTPClient.CheckRedirect,
-			Transport: roundTripper(func(req *http.Request) (*http.Response, error) {
-				resp, err := transport.RoundTrip(req)
-				if err == nil {
-					status = resp.StatusCode
-				}
-				return resp, err
-			}),
-		})
-		token, err := credentials.Token(ctx)
-		if err != nil {
-			return nil, newTokenError(endpoint.String(), status, err, secrets)
+		ctx := context.WithValue(context.Background(), tokenFailedKey{}, new(atomic.Bool))
+		for attempt := 0; ; attempt++ {
+			seen := &seenAnswer{RoundTripper: &retryablehttp.RoundTripper{Client: client}}
+			token, err := credentials.Token(context.WithValue(ctx, oauth2.HTTPClient, &http.Client{
+				Transport:     seen,
+				CheckRedirect: client.HTTPClient.CheckRedirect,
+			}))
+			if err == nil {
+				return token, nil
+			}
+			if !seen.body.failed || !repeatBroken(ctx, client, attempt) {
+				return nil, newTokenError(endpoint.String(), seen.status, err, secrets)
+			}
 		}
-		return token, nil
 	}}
 }
 
-type roundTripper func(*http.Request) (*http.Response, error)
+// seenAnswer notes what x/oauth2 keeps to itself of an answer that is no token.
+type seenAnswer struct {
+	http.RoundTripper
+	status int
+	body   watchedReader
+}
 
-func (f roundTripper) RoundTrip(req *http.Request) (*http.Response, error) { return f(req) }
+// RoundTrip sends a request.
+func (s *seenAnswer) RoundTrip(req *http.Request) (*http.Response, error) {
+	resp, err := s.RoundTripper.RoundTrip(req)
+	if err == nil {
+		s.status, s.body.Reader = resp.StatusCode, resp.Body
+		resp.Body = struct {
+			io.Reader
+			io.Closer
+		}{&s.body, resp.Body}
+	}
+	return resp, err
+}
 
 // get returns the shared token, and fetches one where there is none or it is about to expire.
 func (s *tokenSource) get(ctx context.Context) (*oauth2.Token, error) {

@@ -301,7 +301,8 @@ func TestRefusedCredentialsAreAskedOnce(t *testing.T) {
 	}
 }
 
-// What may be over in a moment is neither remembered nor, where it cannot be told from a wrong client ID, repeated.
+// What may be over in a moment is not remembered. Where it cannot be told from a wrong client ID, it is asked about once
+// more only.
 func TestTokenFailuresThatPass(t *testing.T) {
 	t.Parallel()
 	for name, test := range map[string]struct {
@@ -309,8 +310,8 @@ func TestTokenFailuresThatPass(t *testing.T) {
 		status   int
 		requests int // of the call that fails
 	}{
-		"500 server_error":   {answer(500, serverError, "Content-Type", typeJSON), 500, 1},
-		"500 empty":          {answer(500, ""), 500, 1},
+		"500 server_error":   {answer(500, serverError, "Content-Type", typeJSON), 500, 2},
+		"500 empty":          {answer(500, ""), 500, 2},
 		"502 from a proxy":   {answer(502, "<html>Bad Gateway</html>", "Content-Type", typeHTML), 502, 3},
 		"503":                {answer(503, ""), 503, 3},
 		"429":                {answer(429, "slow down", "Content-Type", typeText), 429, 3},

@@ -13,6 +13,7 @@ import (
 	"crypto/tls"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"net/http"
 	"net/url"
@@ -203,6 +204,18 @@ func (c *Client) url(r request) *url.URL {
 	u.Path += "/" + strings.Join(r.path, "/")
 	u.RawPath = c.base.EscapedPath() + "/" + strings.Join(escaped, "/")
 	return &u
+}
+
+// maxBody bounds every answer but logs, in bytes: 80 years of days, the largest there is, have half as many.
+const maxBody = 8 << 20
+
+// readBody reads the whole answer. brokeOff tells that it did not come whole, which asking again may mend.
+func readBody(resp *http.Response) (body []byte, brokeOff bool, err error) {
+	body, err = io.ReadAll(io.LimitReader(resp.Body, maxBody+1))
+	if err == nil && len(body) > maxBody {
+		return nil, false, fmt.Errorf("it is longer than %d MiB", maxBody>>20)
+	}
+	return body, err != nil, err
 }
 
 // send fetches a token, sends the request, and once more with a new token when the first one was refused.

@@ -2,22 +2,35 @@ package ylem
 
 import (
 	"context"
+	"io"
+	"iter"
 	"net/http"
+	"sync/atomic"
 	"time"
 )
 
 // What the tests of package ylem_test need from inside.
 var (
-	DecodeRun    = decodeRun
-	DecodeLogs   = decodeLogs
-	RepeatReads  = repeatReads
-	RepeatTokens = repeatTokens
+	DecodeRun   = decodeRun
+	RepeatReads = repeatReads
 )
 
 const (
 	MaxMessage   = maxMessage
+	MaxBody      = maxBody
+	MaxRow       = maxRow
 	MaxRetryWait = maxRetryWait
 )
+
+// DecodeLogs decodes a log whose rows may have so many bytes.
+func DecodeLogs(body io.Reader, limit int) iter.Seq2[LogRow, error] { return decodeLogs(body, limit) }
+
+// FillLog is what the runs of a pipeline hold of a log, or why they do not.
+func FillLog(rows iter.Seq2[LogRow, error]) (runs int, err error) {
+	l := logAnswer{rows: map[string][]LogRow{}}
+	l.fill(rows)
+	return len(l.rows), l.err
+}
 
 // BodyMessage is what is shown of an error's body that holds no secret.
 func BodyMessage(body []byte) string { return Shorten(bodyMessage(body)) }
@@ -27,6 +40,16 @@ func RepeatRun(ctx context.Context, connected bool, resp *http.Response, err err
 	ctx, attempt := withAttempt(ctx)
 	attempt.connected.Store(connected)
 	repeat, _ := repeatUnstartedRuns(ctx, resp, err)
+	return repeat
+}
+
+// RepeatTokens is the policy for token requests, after so many answers of 500.
+func RepeatTokens(ctx context.Context, failed int, resp *http.Response, err error) bool {
+	ctx = context.WithValue(ctx, tokenFailedKey{}, new(atomic.Bool))
+	for range failed {
+		_, _ = repeatTokens(ctx, &http.Response{StatusCode: http.StatusInternalServerError}, nil)
+	}
+	repeat, _ := repeatTokens(ctx, resp, err)
 	return repeat
 }
 

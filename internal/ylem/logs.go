@@ -2,6 +2,7 @@ package ylem
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/base64"
 	"encoding/json"
@@ -63,6 +64,25 @@ func (r LogRow) TaskErrors() []TaskError {
 	return slices.DeleteFunc(faults, func(f TaskError) bool { return f.Message == "" })
 }
 
+// MaxHeldLog is how much of one log is held, in bytes: with more, a log without end would take all memory.
+const MaxHeldLog = 256 << 20
+
+// ErrLogTooLarge says that more of a log was to be held than MaxHeldLog.
+var ErrLogTooLarge = fmt.Errorf("the rows to be kept take more than %d MiB", MaxHeldLog>>20)
+
+// HeldLog counts what is held of a log. Its zero value is ready.
+type HeldLog struct{ bytes int }
+
+// Add counts a row, or fails with ErrLogTooLarge.
+func (h *HeldLog) Add(row LogRow) error {
+	const itself = 200 // with its place in a map or slice, about
+	h.bytes += itself + len(row.PipelineRunUUID) + len(row.TaskUUID) + len(row.TaskType) + len(row.Output)
+	if h.bytes > MaxHeldLog {
+		return ErrLogTooLarge
+	}
+	return nil
+}
+
 type wireRow struct {
 	PipelineRunUUID string   `json:"pipeline_run_uuid"`
 	WorkflowRunUUID string   `json:"workflow_run_uuid"`
@@ -92,7 +112,7 @@ func (c *Client) PipelineLogs(ctx context.Context, pipelineUUID string, from, to
 				return
 			}
 			// Rows that were handed out cannot be taken back.
-			if seen || !c.repeatBody(ctx, attempt, err) {
+			if seen || !brokeOff(err) || !repeatBroken(ctx, c.reads, attempt) {
 				yield(LogRow{}, err)
 				return
 			}
@@ -108,9 +128,9 @@ func (c *Client) yieldLogs(ctx context.Context, r request, yield func(LogRow, er
 	}
 	defer func() { _ = resp.Body.Close() }()
 	body := &watchedReader{Reader: resp.Body}
-	for row, err := range decodeLogs(body) {
+	for row, err := range decodeLogs(body, maxRow) {
 		if err != nil {
-			e := c.newError(r, nil, err)
+			e := c.newError(r, nil, cmp.Or(context.Cause(ctx), err))
 			e.StatusCode, e.brokeOff = resp.StatusCode, body.failed
 			return seen, e
 		}
@@ -135,11 +155,31 @@ func (r *watchedReader) Read(b []byte) (int, error) {
 
 func pathTime(t time.Time) string { return t.UTC().Format(dateTimeLayout) }
 
-// decodeLogs decodes a JSON array of rows, or null, row by row. A body that breaks off is an error.
-func decodeLogs(body io.Reader) iter.Seq2[LogRow, error] {
+// maxRow is the length of the longest row that is read, in bytes: the decoder holds a row as a whole.
+const maxRow = 32 << 20
+
+// rowReader ends a row that is too long.
+type rowReader struct {
+	io.Reader
+	limit, left int
+}
+
+func (r *rowReader) Read(b []byte) (int, error) {
+	if r.left <= 0 {
+		return 0, fmt.Errorf("a row is longer than %d bytes", r.limit)
+	}
+	n, err := r.Reader.Read(b[:min(len(b), r.left)])
+	r.left -= n
+	return n, err
+}
+
+// decodeLogs decodes a JSON array of rows, or null, row by row. A body that breaks off is an error, and so is a row of
+// more than limit bytes.
+func decodeLogs(body io.Reader, limit int) iter.Seq2[LogRow, error] {
 	return func(yield func(LogRow, error) bool) {
 		var start prefix
-		decoder := json.NewDecoder(io.TeeReader(body, &start))
+		reader := &rowReader{io.TeeReader(body, &start), limit, limit}
+		decoder := json.NewDecoder(reader)
 		fail := func(err error) { yield(LogRow{}, fmt.Errorf("the answer is not the JSON expected: %w", err)) }
 
 		token, err := decoder.Token()
@@ -164,6 +204,7 @@ func decodeLogs(body io.Reader) iter.Seq2[LogRow, error] {
 				fail(errors.New("a row names no run or no task"))
 				return
 			}
+			reader.left = limit
 			if !yield(LogRow{
 				PipelineRunUUID: row.PipelineRunUUID,
 				TaskUUID:        row.TaskUUID,

@@ -314,7 +314,7 @@ func TestTaskErrors(t *testing.T) {
 }
 
 func collect(body io.Reader) (rows []ylem.LogRow, err error) {
-	for row, err := range ylem.DecodeLogs(body) {
+	for row, err := range ylem.DecodeLogs(body, ylem.MaxRow) {
 		if err != nil {
 			return rows, err
 		}
@@ -428,7 +428,7 @@ func BenchmarkDecodeLogs(b *testing.B) {
 	b.ReportAllocs()
 	for b.Loop() {
 		var kept []ylem.LogRow
-		for row, err := range ylem.DecodeLogs(bytes.NewReader(body)) {
+		for row, err := range ylem.DecodeLogs(bytes.NewReader(body), ylem.MaxRow) {
 			if err != nil {
 				b.Fatal(err)
 			}

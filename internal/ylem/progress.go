@@ -416,6 +416,7 @@ const maxFaults = 16 << 10
 
 // fill takes over what runs need: not the outputs of successful tasks, and texts that repeat only once.
 func (l *logAnswer) fill(rows iter.Seq2[LogRow, error]) {
+	var held HeldLog
 	texts := map[string]string{}
 	intern := func(s string) string {
 		if known, ok := texts[s]; ok {
@@ -437,6 +438,10 @@ func (l *logAnswer) fill(rows iter.Seq2[LogRow, error]) {
 		}
 		row.PipelineRunUUID = intern(strings.ToLower(row.PipelineRunUUID))
 		row.TaskUUID, row.TaskType = intern(row.TaskUUID), intern(row.TaskType)
+		if err := held.Add(row); err != nil {
+			l.err = &Error{Op: OpLogs, Err: err}
+			return
+		}
 		l.rows[row.PipelineRunUUID] = append(l.rows[row.PipelineRunUUID], row)
 	}
 }

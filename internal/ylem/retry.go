@@ -43,25 +43,36 @@ func repeatReads(ctx context.Context, resp *http.Response, err error) (bool, err
 	return retryablehttp.DefaultRetryPolicy(ctx, resp, err)
 }
 
-// repeatTokens is repeatReads but for 500, which is also Ylem's answer to an unknown client ID.
+// repeatTokens is repeatReads, except that a 500 is asked about only once more: it is also Ylem's answer to a client
+// ID that it does not know.
 func repeatTokens(ctx context.Context, resp *http.Response, err error) (bool, error) {
 	if resp != nil && resp.StatusCode == http.StatusInternalServerError {
-		return false, nil
+		failed := ctx.Value(tokenFailedKey{}).(*atomic.Bool)
+		return !failed.Swap(true) && ctx.Err() == nil, nil
 	}
 	return repeatReads(ctx, resp, err)
 }
 
-// repeatBody reports, after a pause, whether to ask again because an answer broke off after its status.
-func (c *Client) repeatBody(ctx context.Context, attempt int, err error) bool {
-	if e, ok := errors.AsType[*Error](err); !ok || !e.brokeOff || attempt >= c.reads.RetryMax {
+// tokenFailedKey is the context's key of whether a 500 has been the answer to the token request before.
+type tokenFailedKey struct{}
+
+// repeatBroken reports, after a pause, whether to ask again because an answer broke off after its status: then the
+// retry client is already done with it.
+func repeatBroken(ctx context.Context, client *retryablehttp.Client, attempt int) bool {
+	if attempt >= client.RetryMax {
 		return false
 	}
 	select {
-	case <-time.After(c.reads.Backoff(c.reads.RetryWaitMin, c.reads.RetryWaitMax, attempt, nil)):
+	case <-time.After(client.Backoff(client.RetryWaitMin, client.RetryWaitMax, attempt, nil)):
 		return true
 	case <-ctx.Done():
 		return false
 	}
+}
+
+func brokeOff(err error) bool {
+	e, ok := errors.AsType[*Error](err)
+	return ok && e.brokeOff
 }
 
 // attempt records how far the last attempt of a run request got.
@@ -78,6 +89,8 @@ func withAttempt(ctx context.Context) (context.Context, *attempt) {
 	a := &attempt{caller: ctx}
 	ctx = context.WithValue(context.WithoutCancel(ctx), attemptKey{}, a)
 	return httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{
+		// net/http looks for another connection only where it wrote nothing to the last one.
+		GetConn: func(string) { a.connected.Store(false) },
 		GotConn: func(httptrace.GotConnInfo) {
 			now := time.Now()
 			a.sent.Store(&now)

@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"net/url"
 	"strconv"
+	"strings"
 	"sync/atomic"
 	"syscall"
 	"testing"
@@ -42,8 +43,8 @@ func TestRetryPolicies(t *testing.T) {
 		"404":                   {row{status: 404, connected: true}, false, false, false},
 		"429":                   {row{status: 429, connected: true}, true, true, true},
 		"429 with Retry-After":  {row{status: 429, header: wait, connected: true}, true, true, true},
-		"500":                   {row{status: 500, connected: true}, true, false, false},
-		"500 with Retry-After":  {row{status: 500, header: wait, connected: true}, true, false, false},
+		"500":                   {row{status: 500, connected: true}, true, true, false},
+		"500 with Retry-After":  {row{status: 500, header: wait, connected: true}, true, true, false},
 		"501":                   {row{status: 501, connected: true}, false, false, false},
 		"502":                   {row{status: 502, connected: true}, true, true, false},
 		"503":                   {row{status: 503, connected: true}, true, true, false},
@@ -60,8 +61,12 @@ func TestRetryPolicies(t *testing.T) {
 			if got, _ := ylem.RepeatReads(t.Context(), resp, test.err); got != test.read {
 				t.Errorf("a read is repeated: %t, want %t", got, test.read)
 			}
-			if got, _ := ylem.RepeatTokens(t.Context(), resp, test.err); got != test.token {
+			if got := ylem.RepeatTokens(t.Context(), 0, resp, test.err); got != test.token {
 				t.Errorf("a token request is repeated: %t, want %t", got, test.token)
+			}
+			// After a 500, another one is not.
+			if got := ylem.RepeatTokens(t.Context(), 1, resp, test.err); got != (test.token && test.status != 500) {
+				t.Errorf("a token request is repeated after a 500: %t", got)
 			}
 			if got := ylem.RepeatRun(t.Context(), test.connected, resp, test.err); got != test.run {
 				t.Errorf("a run request is repeated: %t, want %t", got, test.run)
@@ -69,7 +74,7 @@ func TestRetryPolicies(t *testing.T) {
 			over, cancel := context.WithCancel(t.Context())
 			cancel()
 			read, _ := ylem.RepeatReads(over, resp, test.err)
-			if read || ylem.RepeatRun(over, test.connected, resp, test.err) {
+			if read || ylem.RepeatTokens(over, 0, resp, test.err) || ylem.RepeatRun(over, test.connected, resp, test.err) {
 				t.Error("repeated after the context was cancelled")
 			}
 		})
@@ -116,95 +121,149 @@ func TestBackoff(t *testing.T) {
 	}
 }
 
-// The steps of a case are what happens to one attempt after another; the last one goes on. nil refuses the
-// connection. A wanted status of 0 is success, -1 is no answer.
+// step is what happens to one attempt.
+type step struct {
+	do    http.HandlerFunc // nil refuses the connection
+	takes time.Duration    // until the attempt is over
+	pause time.Duration    // that Retry-After asks for; -1: none
+}
+
+func status(code int, headers ...string) step {
+	s := step{do: answer(code, "", headers...), pause: -1}
+	if len(headers) == 2 && headers[0] == "Retry-After" {
+		if seconds, err := strconv.Atoi(headers[1]); err == nil {
+			s.pause = time.Duration(seconds) * time.Second
+		}
+	}
+	return s
+}
+
+// Every fault that a request can meet: how often it is sent, with which pauses, and what is said in the end. The steps of
+// a case are what happens to one attempt after another; the last one goes on. A wanted status of 0 is success, -1 is no
+// answer.
 func TestRepeatedOnTheWire(t *testing.T) {
 	t.Parallel()
-	ok := func(w http.ResponseWriter, r *http.Request) {
-		if r.Method == http.MethodPost {
+	good := step{pause: -1, do: func(w http.ResponseWriter, r *http.Request) {
+		switch {
+		case strings.HasSuffix(r.URL.Path, "/token"):
+			grant(w, 1, 86400, "")
+		case r.Method == http.MethodPost:
 			answer(http.StatusCreated, startedRun, "Content-Type", typeJSON)(w, r)
-			return
+		default:
+			answerJSON(lastRun)(w, r)
 		}
-		answerJSON(lastRun)(w, r)
-	}
-	broken := func(w http.ResponseWriter, _ *http.Request) { // the status line, and then nothing
+	}}
+	refused := step{pause: -1}
+	dropped := step{do: drop, pause: -1}
+	silent := step{do: stall, takes: time.Minute, pause: -1}
+	broken := step{pause: -1, do: func(w http.ResponseWriter, _ *http.Request) { // the status line, and then nothing
 		w.Header().Set("Content-Length", "100")
 		_, _ = io.WriteString(w, "{")
 		_ = http.NewResponseController(w).Flush()
 		panic(http.ErrAbortHandler)
-	}
+	}}
+	tomorrow := step{do: answer(503, "", "Retry-After", "Sun, 02 Jan 2000 00:00:00 GMT"), pause: ylem.MaxRetryWait} // a bubble begins on the 1st
 	type want struct {
 		attempts, status int
 		maybeStarted     bool
 	}
 	for name, test := range map[string]struct {
-		steps     []http.HandlerFunc
-		read, run want
+		steps            []step
+		read, token, run want
 	}{
-		"answered":                       {[]http.HandlerFunc{ok}, want{1, 0, false}, want{1, 0, false}},
-		"connection refused":             {[]http.HandlerFunc{nil}, want{3, -1, false}, want{3, -1, false}},
-		"refused once":                   {[]http.HandlerFunc{nil, ok}, want{2, 0, false}, want{2, 0, false}},
-		"dropped without answer":         {[]http.HandlerFunc{drop}, want{3, -1, false}, want{1, -1, true}},
-		"dropped once":                   {[]http.HandlerFunc{drop, ok}, want{2, 0, false}, want{1, -1, true}},
-		"dropped within the answer":      {[]http.HandlerFunc{broken}, want{3, 200, false}, want{1, 200, true}},
-		"dropped within the answer once": {[]http.HandlerFunc{broken, ok}, want{2, 0, false}, want{1, 200, true}},
-		"no answer in time":              {[]http.HandlerFunc{stall}, want{3, -1, false}, want{1, -1, true}},
-		"no answer in time, once":        {[]http.HandlerFunc{stall, ok}, want{2, 0, false}, want{1, -1, true}},
-		"refused, then dropped":          {[]http.HandlerFunc{nil, drop}, want{3, -1, false}, want{2, -1, true}},
-		"307":                            {[]http.HandlerFunc{answer(307, "", "Location", "/x")}, want{1, 307, false}, want{1, 307, false}},
-		"400":                            {[]http.HandlerFunc{answer(400, "")}, want{1, 400, false}, want{1, 400, false}},
-		"403":                            {[]http.HandlerFunc{answer(403, "")}, want{1, 403, false}, want{1, 403, false}},
-		"404":                            {[]http.HandlerFunc{answer(404, "")}, want{1, 404, false}, want{1, 404, false}},
-		"413":                            {[]http.HandlerFunc{answer(413, "")}, want{1, 413, false}, want{1, 413, false}},
-		"429":                            {[]http.HandlerFunc{answer(429, "")}, want{3, 429, false}, want{3, 429, false}},
-		"429 with Retry-After, once":     {[]http.HandlerFunc{answer(429, "", "Retry-After", "7"), ok}, want{2, 0, false}, want{2, 0, false}},
-		"429, then refused":              {[]http.HandlerFunc{answer(429, ""), nil}, want{3, -1, false}, want{3, -1, false}},
-		"429, then dropped":              {[]http.HandlerFunc{answer(429, ""), drop}, want{3, -1, false}, want{2, -1, true}},
-		"500 of a service that is down":  {[]http.HandlerFunc{answer(500, `{"code":500,"message":"Internal error"}`, "Content-Type", typeJSON)}, want{3, 500, false}, want{1, 500, true}},
-		"500 of a database deadlock":     {[]http.HandlerFunc{answer(500, "", "Content-Type", typeJSON), ok}, want{2, 0, false}, want{1, 500, true}},
-		"501":                            {[]http.HandlerFunc{answer(501, "")}, want{1, 501, false}, want{1, 501, true}},
-		"502":                            {[]http.HandlerFunc{answer(502, "")}, want{3, 502, false}, want{1, 502, true}},
-		"503 without Retry-After":        {[]http.HandlerFunc{answer(503, "")}, want{3, 503, false}, want{1, 503, true}},
-		"503 with Retry-After":           {[]http.HandlerFunc{answer(503, "", "Retry-After", "1")}, want{3, 503, false}, want{3, 503, false}},
-		"503 with Retry-After, once":     {[]http.HandlerFunc{answer(503, "", "Retry-After", "1"), ok}, want{2, 0, false}, want{2, 0, false}},
-		"503 with and then without it":   {[]http.HandlerFunc{answer(503, "", "Retry-After", "1"), answer(503, "")}, want{3, 503, false}, want{2, 503, true}},
-		"503 with Retry-After, then 404": {[]http.HandlerFunc{answer(503, "", "Retry-After", "1"), answer(404, "")}, want{2, 404, false}, want{2, 404, false}},
-		"504":                            {[]http.HandlerFunc{answer(504, "")}, want{3, 504, false}, want{1, 504, true}},
+		"answered":                       {[]step{good}, want{1, 0, false}, want{1, 0, false}, want{1, 0, false}},
+		"connection refused":             {[]step{refused}, want{3, -1, false}, want{3, -1, false}, want{3, -1, false}},
+		"refused once":                   {[]step{refused, good}, want{2, 0, false}, want{2, 0, false}, want{2, 0, false}},
+		"dropped without answer":         {[]step{dropped}, want{3, -1, false}, want{3, -1, false}, want{1, -1, true}},
+		"dropped once":                   {[]step{dropped, good}, want{2, 0, false}, want{2, 0, false}, want{1, -1, true}},
+		"dropped within the answer":      {[]step{broken}, want{3, 200, false}, want{3, 200, false}, want{1, 200, true}},
+		"dropped within the answer once": {[]step{broken, good}, want{2, 0, false}, want{2, 0, false}, want{1, 200, true}},
+		"no answer in time":              {[]step{silent}, want{3, -1, false}, want{3, -1, false}, want{1, -1, true}},
+		"no answer in time, once":        {[]step{silent, good}, want{2, 0, false}, want{2, 0, false}, want{1, -1, true}},
+		"refused, then dropped":          {[]step{refused, dropped}, want{3, -1, false}, want{3, -1, false}, want{2, -1, true}},
+		"307":                            {[]step{status(307, "Location", "/x")}, want{1, 307, false}, want{1, 307, false}, want{1, 307, false}},
+		"400":                            {[]step{status(400)}, want{1, 400, false}, want{1, 400, false}, want{1, 400, false}},
+		"403":                            {[]step{status(403)}, want{1, 403, false}, want{1, 403, false}, want{1, 403, false}},
+		"404":                            {[]step{status(404)}, want{1, 404, false}, want{1, 404, false}, want{1, 404, false}},
+		"408":                            {[]step{status(408)}, want{1, 408, false}, want{1, 408, false}, want{1, 408, true}},
+		"413":                            {[]step{status(413)}, want{1, 413, false}, want{1, 413, false}, want{1, 413, false}},
+		"429":                            {[]step{status(429)}, want{3, 429, false}, want{3, 429, false}, want{3, 429, false}},
+		"429 with Retry-After, once":     {[]step{status(429, "Retry-After", "7"), good}, want{2, 0, false}, want{2, 0, false}, want{2, 0, false}},
+		"429, then refused":              {[]step{status(429), refused}, want{3, -1, false}, want{3, -1, false}, want{3, -1, false}},
+		"429, then dropped":              {[]step{status(429), dropped}, want{3, -1, false}, want{3, -1, false}, want{2, -1, true}},
+		"500":                            {[]step{status(500)}, want{3, 500, false}, want{2, 500, false}, want{1, 500, true}},
+		"500 with Retry-After":           {[]step{{do: answer(500, "", "Retry-After", "7"), pause: -1}}, want{3, 500, false}, want{2, 500, false}, want{1, 500, true}},
+		"500 once":                       {[]step{status(500), good}, want{2, 0, false}, want{2, 0, false}, want{1, 500, true}},
+		"500, 503, 500":                  {[]step{status(500), status(503), status(500)}, want{3, 500, false}, want{3, 500, false}, want{1, 500, true}},
+		"501":                            {[]step{status(501)}, want{1, 501, false}, want{1, 501, false}, want{1, 501, true}},
+		"502":                            {[]step{status(502)}, want{3, 502, false}, want{3, 502, false}, want{1, 502, true}},
+		"503 without Retry-After":        {[]step{status(503)}, want{3, 503, false}, want{3, 503, false}, want{1, 503, true}},
+		"503 with Retry-After":           {[]step{status(503, "Retry-After", "3")}, want{3, 503, false}, want{3, 503, false}, want{3, 503, false}},
+		"503 with Retry-After, once":     {[]step{status(503, "Retry-After", "1"), good}, want{2, 0, false}, want{2, 0, false}, want{2, 0, false}},
+		"503 until tomorrow":             {[]step{tomorrow, good}, want{2, 0, false}, want{2, 0, false}, want{2, 0, false}},
+		"503 with and then without it":   {[]step{status(503, "Retry-After", "1"), status(503)}, want{3, 503, false}, want{3, 503, false}, want{2, 503, true}},
+		"503 with Retry-After, then 404": {[]step{status(503, "Retry-After", "1"), status(404)}, want{2, 404, false}, want{2, 404, false}, want{2, 404, false}},
+		"504":                            {[]step{status(504)}, want{3, 504, false}, want{3, 504, false}, want{1, 504, true}},
 	} {
-		for _, kind := range []string{"read", "run"} {
+		for _, kind := range []string{"read", "token", "run"} {
 			t.Run(name+"/"+kind, func(t *testing.T) {
 				t.Parallel()
 				synctest.Test(t, func(t *testing.T) {
 					want, call := test.read, calls["last run"]
-					if kind == "run" {
+					switch kind {
+					case "token":
+						want = test.token
+					case "run":
 						want, call = test.run, func(ctx context.Context, c *ylem.Client, uuid string) error {
 							_, err := c.RunPipeline(ctx, uuid, []byte(`{"a":1}`))
 							return err
 						}
 					}
 					var attempts atomic.Int64
-					step := func() http.HandlerFunc { return test.steps[min(int(attempts.Load()), len(test.steps)-1)] }
-					f := newFake(t, nil)
-					f.api = func(w http.ResponseWriter, r *http.Request) {
-						do := step()
-						attempts.Add(1)
-						do(w, r)
+					at := func(i int64) step { return test.steps[min(int(i), len(test.steps)-1)] }
+					next := func(w http.ResponseWriter, r *http.Request) {
+						if do := at(attempts.Add(1) - 1).do; do != nil {
+							do(w, r)
+						}
 					}
-					client, pipe := newPipeClient(t, f)
-					if _, err := client.Now(t.Context()); err != nil { // the token
-						t.Fatal(err)
+					f := newFake(t, good.do)
+					client, pipe := newPipeClient(t, f, func(cfg *ylem.Config) { cfg.RetryWait = 0 })
+					if kind == "token" {
+						f.token = next
+					} else {
+						f.api = next
+						if _, err := client.Now(t.Context()); err != nil { // the token
+							t.Fatal(err)
+						}
 					}
 					pipe.refuse = func() bool {
-						if step() != nil {
+						i := attempts.Load()
+						if at(i).do != nil {
 							return false
 						}
 						attempts.Add(1)
 						return true
 					}
 
+					begin := time.Now()
 					err := call(t.Context(), client, pipelineUUID)
+					took := time.Since(begin)
 					if got := int(attempts.Load()); got != want.attempts {
 						t.Errorf("%d attempts, want %d", got, want.attempts)
+					}
+					var patience time.Duration
+					for i := range int64(want.attempts) {
+						patience += at(i).takes
+						if pause := at(i).pause; i == int64(want.attempts)-1 {
+							break
+						} else if pause < 0 {
+							patience += 500 * time.Millisecond << i
+						} else {
+							patience += pause
+						}
+					}
+					if took != patience {
+						t.Errorf("over after %s, want %s", took, patience)
 					}
 					for _, r := range f.calls() {
 						if kind == "run" && (r.Body != `{"a":1}` || r.Header.Get("Content-Type") != "application/json") {
@@ -218,8 +277,8 @@ func TestRepeatedOnTheWire(t *testing.T) {
 						return
 					}
 					e := asError(t, err)
-					if status := max(want.status, 0); e.StatusCode != status {
-						t.Errorf("status is %d, want %d", e.StatusCode, status)
+					if status := max(want.status, 0); e.StatusCode != status || (e.Op == ylem.OpToken) != (kind == "token") {
+						t.Errorf("status is %d, want %d: %v", e.StatusCode, status, err)
 					}
 					if e.MaybeStarted != want.maybeStarted {
 						t.Errorf("MaybeStarted is %t, want %t", e.MaybeStarted, want.maybeStarted)

@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"net/http"
 	"strings"
 	"time"
@@ -84,7 +83,7 @@ func (c *Client) RunPipeline(ctx context.Context, pipelineUUID string, input []b
 	if date, err := http.ParseTime(resp.Header.Get("Date")); err == nil {
 		run.TriggeredAt = date.UTC()
 	}
-	body, err := io.ReadAll(io.LimitReader(resp.Body, maxBody))
+	body, _, err := readBody(resp)
 	if err == nil {
 		if run.UUID, run.TaskRuns, err = decodeRun(body); err != nil {
 			err = c.unreadable(r, body, err)
@@ -100,9 +99,6 @@ func (c *Client) RunPipeline(ctx context.Context, pipelineUUID string, input []b
 	c.logger.InfoContext(ctx, fmt.Sprintf("Started run %s of pipeline %s", run.UUID, uuid))
 	return run, nil
 }
-
-// maxBody bounds every answer but logs, in bytes.
-const maxBody = 16 << 20
 
 // runAnswer is an element of the reference dialect's answer, or all of the open-source server's.
 type runAnswer struct {

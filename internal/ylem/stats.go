@@ -6,7 +6,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"net/http"
 	"slices"
 	"strconv"
@@ -181,7 +180,7 @@ func (c *Client) get(ctx context.Context, op Op, subject Subject, uuid string, a
 	r := request{op: op, method: http.MethodGet, path: append([]string{"stats", string(subject), uuid}, path...)}
 	for attempt := 0; ; attempt++ {
 		err := c.getOnce(ctx, r, answer, complete)
-		if err == nil || !c.repeatBody(ctx, attempt, err) {
+		if !brokeOff(err) || !repeatBroken(ctx, c.reads, attempt) {
 			return err
 		}
 	}
@@ -193,8 +192,7 @@ func (c *Client) getOnce(ctx context.Context, r request, answer any, complete fu
 		return err
 	}
 	defer func() { _ = resp.Body.Close() }()
-	body, err := io.ReadAll(io.LimitReader(resp.Body, maxBody))
-	brokeOff := err != nil
+	body, brokeOff, err := readBody(resp)
 	if err == nil {
 		if err = json.Unmarshal(body, answer); err != nil {
 			err = c.unreadable(r, body, fmt.Errorf("it is not the JSON expected (%w)", err))
@@ -203,7 +201,7 @@ func (c *Client) getOnce(ctx context.Context, r request, answer any, complete fu
 		}
 	}
 	if err != nil {
-		e := c.newError(r, nil, err)
+		e := c.newError(r, nil, cmp.Or(context.Cause(ctx), err))
 		e.StatusCode, e.brokeOff = resp.StatusCode, brokeOff
 		return e
 	}
