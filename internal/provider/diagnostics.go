@@ -68,8 +68,8 @@ func explain(e *ylem.Error) (summary, advice string) {
 	switch {
 	case errors.Is(e, context.Canceled):
 		return "Interrupted", "The request was given up because Terraform was interrupted."
-	case e.Location != "":
-		return "Ylem's address answers with a redirect", fmt.Sprintf("It points to %s. Redirects are not followed, because the token would travel "+
+	case e.StatusCode/100 == 3:
+		return "Ylem's address answers with a redirect", fmt.Sprintf("It points to %q. Redirects are not followed, because the token would travel "+
 			"with them: set api_url to where Ylem's API really is. A page to log in means that an access proxy stands before it, "+
 			"which \"headers\" can satisfy.", e.Location)
 	case e.Op == ylem.OpToken:

@@ -403,8 +403,8 @@ func (b *background) wait(t *testing.T) (int, string) {
 	return b.ProcessState.ExitCode(), b.output.String()
 }
 
-// killProvider ends the provider's process that terraform has started, without a word.
-func (b *background) killProvider(t *testing.T) {
+// signalProvider sends a signal to the provider's process that terraform has started.
+func (b *background) signalProvider(t *testing.T, signal os.Signal) {
 	t.Helper()
 	if runtime.GOOS != "linux" {
 		t.Skip("finds the provider's process in /proc: Linux only")
@@ -425,7 +425,7 @@ func (b *background) killProvider(t *testing.T) {
 		if len(fields) > 1 && fields[1] == strconv.Itoa(b.Process.Pid) && strings.Contains(exe, "terraform-provider-ylem") {
 			provider, err := os.FindProcess(pid)
 			if err == nil {
-				err = provider.Kill()
+				err = provider.Signal(signal)
 			}
 			if err != nil {
 				t.Fatal(err)
@@ -690,7 +690,7 @@ func TestAccProviderIsKilledInAResumedWait(t *testing.T) {
 	i.mustRun(t, 0, "apply", "-auto-approve")
 	i.write(t, "main.tf", requirements+i.sandbox.run(i.pipeline, waitingNow))
 	b := i.applyUntilPolled(t)
-	b.killProvider(t)
+	b.signalProvider(t, os.Kill)
 	if code, output := b.wait(t); code == 0 {
 		t.Errorf("terraform did not notice:\n%s", output)
 	}
@@ -703,7 +703,7 @@ func TestAccProviderIsKilledInTheFirstWait(t *testing.T) {
 	log := filepath.Join(t.TempDir(), "provider.log")
 	i := newInterrupted(t, waitingNow, "TF_LOG_PROVIDER=INFO", "TF_LOG_PATH="+log)
 	b := i.applyUntilPolled(t)
-	b.killProvider(t)
+	b.signalProvider(t, os.Kill)
 	if code, output := b.wait(t); code == 0 {
 		t.Errorf("terraform did not notice:\n%s", output)
 	}

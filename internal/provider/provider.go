@@ -97,7 +97,7 @@ func (p *ylemProvider) Schema(_ context.Context, _ provider.SchemaRequest, resp 
 				Validators: []validator.Map{
 					mapvalidator.NoNullValues(),
 					mapvalidator.KeysAre(headerNameValidator{}),
-					mapvalidator.ValueStringsAre(stringvalidator.RegexMatches(headerValuePattern, "must be one line of printable characters")),
+					mapvalidator.ValueStringsAre(headerValueValidator{}),
 				},
 			},
 			"ca_cert_pem": schema.StringAttribute{

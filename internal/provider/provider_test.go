@@ -12,8 +12,10 @@ import (
 	"github.com/ylem-co/terraform-provider-ylem/internal/ylemtest"
 )
 
-// TestMain takes the developer's own Ylem and Terraform settings out of the tests' environment.
+// TestMain takes the developer's own Ylem and Terraform settings out of the tests' environment. make testlive gives them
+// to the tests of live_test.go.
 func TestMain(m *testing.M) {
+	readLive()
 	for _, name := range []string{envURL, envClientID, envClientSecret, "TF_CLI_CONFIG_FILE", "TF_APPEND_USER_AGENT", "TF_LOG"} {
 		if err := os.Unsetenv(name); err != nil {
 			panic(err)

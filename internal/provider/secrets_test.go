@@ -6,7 +6,6 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
-	"io/fs"
 	"maps"
 	"net/http"
 	"net/http/httptest"
@@ -16,6 +15,7 @@ import (
 	"regexp"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 
 	"github.com/ylem-co/terraform-provider-ylem/internal/ylemtest"
@@ -147,22 +147,7 @@ data "ylem_pipeline_logs" "test" {
 	}
 	hidden.expectAbsent(t, "what Terraform printed", shown.String())
 
-	files := 0
-	err := filepath.WalkDir(tf.dir, func(path string, entry fs.DirEntry, err error) error {
-		if err != nil || entry.IsDir() {
-			return err
-		}
-		text, err := os.ReadFile(path)
-		if err != nil {
-			return err
-		}
-		files++
-		hidden.expectAbsent(t, entry.Name(), string(text))
-		return nil
-	})
-	if err != nil || files < 6 {
-		t.Errorf("%d files searched, %v", files, err)
-	}
+	hidden.expectAbsentInFiles(t, tf.dir)
 	// The log is really there, and the provider's lines are in it: that of a run is what a killed provider leaves.
 	log, err := os.ReadFile(filepath.Join(tf.dir, "trace.log"))
 	if err != nil || !bytes.Contains(log, []byte("[TRACE]")) {
@@ -173,6 +158,50 @@ data "ylem_pipeline_logs" "test" {
 			t.Errorf("the log does not tell run %s", r.UUID)
 		}
 	}
+}
+
+// A crash prints what every goroutine was at. SIGQUIT makes one of the Go runtime's own, in the middle of a request that
+// carries every secret.
+func TestSecretsAreInNoCrash(t *testing.T) {
+	t.Parallel()
+	s := newSandbox(t)
+	s.client = s.AddClient(ylemtest.Client{Secret: "crash-client-secret"})
+	hidden := secrets{"client secret": s.client.Secret, "header": "crash-door-key", "input": "crash-input"}
+	s.Inject(ylemtest.Fault{Route: ylemtest.RouteRun, Stall: forever, After: true})
+	tf := newTerraform(t, fmt.Sprintf(`
+provider "ylem" {
+  api_url   = %q
+  client_id = %q
+  headers   = { X-Door = var.header }
+}
+variable "header" {
+  type      = string
+  ephemeral = true
+}
+variable "input" {
+  type      = string
+  ephemeral = true
+}
+resource "ylem_pipeline_run" "test" {
+  pipeline_uuid = %q
+  input_wo      = var.input
+}
+`, s.URL, s.client.ID, s.AddPipeline(ylemtest.Pipeline{}).UUID),
+		"TF_LOG=TRACE", "TF_LOG_PATH=trace.log", "YLEM_API_CLIENT_SECRET="+hidden["client secret"],
+		"TF_VAR_header="+hidden["header"], "TF_VAR_input="+hidden["input"])
+	b := tf.start(t, "apply", "-auto-approve", "-no-color")
+	eventually(t, "the run is started", func() bool { return len(s.Runs("")) == 1 })
+	b.signalProvider(t, syscall.SIGQUIT)
+	code, output := b.wait(t)
+	log, err := os.ReadFile(filepath.Join(tf.dir, "trace.log"))
+	if code == 0 || err != nil || !bytes.Contains(log, []byte("SIGQUIT: quit")) || !bytes.Contains(log, []byte("RunPipeline(")) {
+		t.Errorf("exit code %d, and no crash in the log (%v):\n%s", code, err, output)
+	}
+	for _, token := range s.Tokens() {
+		hidden["token "+token] = token
+	}
+	hidden.expectAbsent(t, "what Terraform printed", output)
+	hidden.expectAbsentInFiles(t, tf.dir)
 }
 
 // A proxy or a broken server may repeat in its answer what it was sent, in any form.

@@ -2,6 +2,7 @@ package provider
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"regexp"
 	"time"
@@ -106,6 +107,24 @@ func (v headerNameValidator) MarkdownDescription(c context.Context) string { ret
 
 func (headerNameValidator) ValidateString(_ context.Context, req validator.StringRequest, resp *validator.StringResponse) {
 	check(req, resp, "Invalid header", headerForm, ylem.CheckHeader)
+}
+
+const headerValueForm = "one line of printable characters; trimspace() takes off the line end of a file"
+
+// headerValueValidator does not repeat the value: it is a secret, most likely.
+type headerValueValidator struct{}
+
+func (headerValueValidator) Description(context.Context) string { return "must be " + headerValueForm }
+
+func (v headerValueValidator) MarkdownDescription(c context.Context) string { return v.Description(c) }
+
+func (headerValueValidator) ValidateString(_ context.Context, req validator.StringRequest, resp *validator.StringResponse) {
+	check(req, resp, "Invalid header", headerValueForm, func(s string) error {
+		if !headerValuePattern.MatchString(s) {
+			return errors.New("the value, which is not shown, has a line end or a control character")
+		}
+		return nil
+	})
 }
 
 const inputForm = "at most 65,535 bytes: an open-source Ylem cannot store more, and answers 500"

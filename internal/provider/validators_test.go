@@ -45,7 +45,8 @@ func TestProviderArgumentsAreValidated(t *testing.T) {
 		"header with a space":   {object{"headers": object{"X Y": "1"}}, "headers", []string{"not the name of a header"}},
 		"header with a newline": {object{"headers": object{"X\nY": "1"}}, "headers", []string{"not the name of a header"}},
 		"header without a name": {object{"headers": object{"": "1"}}, "headers", []string{"not the name of a header"}},
-		"header value of lines": {object{"headers": object{"X-Y": "1\r\nAuthorization: x"}}, "headers", []string{"one line of printable characters"}},
+		"header value of lines": {object{"headers": object{"X-Y": "hunter2\r\nAuthorization: x"}}, "headers", []string{"one line of printable characters"}},
+		"header from a file":    {object{"headers": object{"X-Y": "hunter2\n"}}, "headers", []string{"a line end", "trimspace()"}},
 
 		"certificate that is none":     {object{"ca_cert_pem": "ca.pem"}, "ca_cert_pem", []string{"no PEM certificate", `file("ca.pem")`}},
 		"key in place of certificate":  {object{"ca_cert_pem": key.keyPEM}, "ca_cert_pem", []string{"no PEM certificate"}},
@@ -93,6 +94,14 @@ func TestProviderArgumentsAreAccepted(t *testing.T) {
 			}
 		})
 	}
+}
+
+// notUUIDs must never be a part of a request's path.
+var notUUIDs = map[string]string{
+	"word": "pipeline", "empty": "", "without dashes": "b3a1f0c452d74a8e9c1b7e6d5f4a3b2c", "in braces": "{b3a1f0c4-52d7-4a8e-9c1b-7e6d5f4a3b2c}",
+	"with a newline": "b3a1f0c4-52d7-4a8e-9c1b-7e6d5f4a3b2c\n", "with a slash": "b3a1f0c4-52d7-4a8e-9c1b-7e6d5f4a3b2/",
+	"with %2F": "b3a1f0c4-52d7-4a8e-9c1b-7e6d5f4a3%2F", "with ..": "../../oauth/token", "with ?": "b3a1f0c4-52d7-4a8e-9c1b-7e6d5f4a3b2?",
+	"look-alikes": "Ьзa1f0c4-52d7-4a8e-9c1b-7e6d5f4a3b2c", "full width": "ｂ3a1f0c4-52d7-4a8e-9c1b-7e6d5f4a3b2c", "wide dashes": "b3a1f0c4‐52d7‐4a8e‐9c1b‐7e6d5f4a3b2c",
 }
 
 func TestDataSourceArgumentsAreValidated(t *testing.T) {
@@ -164,11 +173,7 @@ func TestDataSourceArgumentsAreValidated(t *testing.T) {
 		case !strings.HasSuffix(dataSource, "last_run"):
 			arguments = window
 		}
-		for name, uuid := range map[string]string{
-			"word": "pipeline", "empty": "", "without dashes": "b3a1f0c452d74a8e9c1b7e6d5f4a3b2c", "in braces": "{" + good + "}",
-			"with a newline": good + "\n", "with a slash": good[:35] + "/", "with %2F": good[:33] + "%2F", "look-alikes": "Ьзa1f0c4-52d7-4a8e-9c1b-7e6d5f4a3b2c",
-			"with ..": "../../oauth/token",
-		} {
+		for name, uuid := range notUUIDs {
 			tests[dataSource+", UUID "+name] = test{
 				dataSource, arguments.with(object{attribute: uuid}), attribute,
 				[]string{"is not a UUID", `"6b1d7a52-8c2e-4d3f-9a61-0f5e2c7b9d10"`},

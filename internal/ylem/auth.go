@@ -45,10 +45,7 @@ func newTokenSource(cfg Config, endpoint *url.URL, client *retryablehttp.Client,
 		ctx := context.WithValue(context.Background(), tokenFailedKey{}, new(atomic.Bool))
 		for attempt := 0; ; attempt++ {
 			seen := &seenAnswer{RoundTripper: &retryablehttp.RoundTripper{Client: client}}
-			token, err := credentials.Token(context.WithValue(ctx, oauth2.HTTPClient, &http.Client{
-				Transport:     seen,
-				CheckRedirect: client.HTTPClient.CheckRedirect,
-			}))
+			token, err := credentials.Token(context.WithValue(ctx, oauth2.HTTPClient, &http.Client{Transport: seen}))
 			if err == nil {
 				return token, nil
 			}

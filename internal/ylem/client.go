@@ -95,8 +95,6 @@ func New(cfg Config) (*Client, error) {
 	httpClient := &http.Client{
 		Transport: newTransport(cfg, c.skew, logger),
 		Timeout:   cfg.RequestTimeout,
-		// A redirect would carry the token to another host, or repeat a run request.
-		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 	}
 	c.reads = newRetryClient(httpClient, cfg, repeatReads)
 	c.starts = newRetryClient(httpClient, cfg, repeatUnstartedRuns)
@@ -130,6 +128,9 @@ func ParseBaseURL(s string) (*url.URL, error) {
 	}
 	u.Path = strings.TrimSuffix(strings.TrimRight(u.Path, "/"), "/v1")
 	u.RawPath = ""
+	if _, err := url.Parse(u.String()); err != nil { // a host in brackets can hold what cannot be written
+		return nil, errors.New("the URL names no host that can be reached")
+	}
 	return u, nil
 }
 

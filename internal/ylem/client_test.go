@@ -119,3 +119,25 @@ func TestTLS(t *testing.T) {
 		}
 	})
 }
+
+func FuzzParseBaseURL(f *testing.F) {
+	for _, s := range []string{
+		"", "https://api.ylem.co/v1/", "http://[::1]:7339", "https://host/with%20space/v1/", "https://user:s3cret@host", "https://host?x", "https://host#x",
+		"//host", "https:host", "file:///etc/passwd", "https://host/../..", "https://host/%2e%2e/", "https://h\nost", "https://host/\x00", "https://[::1%25en0]/",
+	} {
+		f.Add(s)
+	}
+	f.Fuzz(func(t *testing.T, s string) {
+		u, err := ylem.ParseBaseURL(s)
+		if err != nil {
+			return
+		}
+		if u.User != nil || u.RawQuery != "" || u.Fragment != "" || u.Hostname() == "" || u.Scheme != "https" && u.Scheme != "http" {
+			t.Errorf("%q is accepted as %q", s, u)
+		}
+		again, err := ylem.ParseBaseURL(u.String())
+		if err != nil || again.Host != u.Host {
+			t.Errorf("%q is %q, which is read as %v (%v)", s, u, again, err)
+		}
+	})
+}

@@ -146,7 +146,7 @@ func (e *Error) fill(resp *http.Response, body []byte, secrets []string) {
 	e.ContentType = resp.Header.Get("Content-Type")
 	e.Message = Shorten(redact(bodyMessage(body), secrets))
 	if resp.StatusCode/100 == 3 {
-		e.Location = Shorten(redact(resp.Header.Get("Location"), secrets))
+		e.Location = Shorten(redact(resp.Header.Get(notFollowed), secrets))
 	}
 }
 

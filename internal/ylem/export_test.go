@@ -35,6 +35,9 @@ func FillLog(rows iter.Seq2[LogRow, error]) (runs int, err error) {
 // BodyMessage is what is shown of an error's body that holds no secret.
 func BodyMessage(body []byte) string { return Shorten(bodyMessage(body)) }
 
+// Redact takes one secret out of a text.
+func Redact(text, secret string) string { return redact(text, []string{secret}) }
+
 // RepeatRun is the policy for run requests, after an attempt that did or did not get a connection.
 func RepeatRun(ctx context.Context, connected bool, resp *http.Response, err error) bool {
 	ctx, attempt := withAttempt(ctx)

@@ -1,6 +1,7 @@
 package ylem_test
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"io"
@@ -246,4 +247,53 @@ func TestHostileNumbersAndDates(t *testing.T) {
 			})
 		}
 	}
+}
+
+// inMemory answers without a network: with one body to requests for a token, and with another to all others.
+type inMemory struct {
+	status      int
+	token, body []byte
+}
+
+func (m inMemory) RoundTrip(req *http.Request) (*http.Response, error) {
+	status, body := m.status, m.body
+	if strings.HasSuffix(req.URL.Path, "/oauth/token") {
+		status, body = http.StatusOK, m.token
+	}
+	return &http.Response{
+		StatusCode: status, Header: http.Header{"Content-Type": {"application/json"}}, Body: io.NopCloser(bytes.NewReader(body)), Request: req,
+	}, nil
+}
+
+// Whatever an answer is, a call ends with values that make sense or with an error that can be shown.
+func FuzzAnswers(f *testing.F) {
+	const token = `{"access_token":"TOKEN","expires_in":86400,"scope":"stats:read,pipelines:run","token_type":"Bearer"}`
+	for _, body := range []string{
+		"", "null", "[]", "{}", "[null]", "[{}]", lastRun, startedRun, forbidden, serverError, "<html>", "\xff", strings.Repeat("[", 11_000),
+		`{"num_of_successes":2,"num_of_failures":4,"average_duration":573,"is_last_run_successful":false,"last_run_duration":16,"last_run_executed_at":"2024-06-05 08:00:00"}`,
+		`[{"date_from":"2024-01-01 00:00:00","date_to":"2024-01-31 23:59:59","num_of_successes":1,"num_of_failures":1,"average_duration":200}]`,
+		fixture(f, "reference_run.json"), fixture(f, "reference_stats.json"), fixture(f, "reference_aggregated_stats.json"), fixture(f, "open_source_logs.json"),
+	} {
+		for _, status := range []int{200, 201, 302, 400, 403, 500} {
+			f.Add(status, []byte(token), []byte(body))
+		}
+	}
+	for _, body := range []string{"", "null", `{"access_token":1}`, `{"access_token":"a\nb"}`, `{"access_token":"x","expires_in":"soon"}`, `{"access_token":"x","expires_in":1e30}`, `{"error":"\u0000"}`, `{"scope":[]}`} {
+		f.Add(200, []byte(body), []byte(lastRun))
+	}
+	f.Fuzz(func(t *testing.T, status int, token, body []byte) {
+		if status < 200 || status > 599 {
+			t.Skip()
+		}
+		client := newClientAt(t, "http://ylem.test", func(cfg *ylem.Config) { cfg.MaxRetries = 0 })
+		client.SetTransport(inMemory{status, token, body})
+		for name, call := range calls {
+			if err := call(t.Context(), client, pipelineUUID); err != nil {
+				_ = asError(t, err)
+				checkText(t, err.Error())
+			} else if status >= 300 {
+				t.Errorf("%s: no error of %d", name, status)
+			}
+		}
+	})
 }

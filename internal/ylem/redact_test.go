@@ -1,8 +1,11 @@
 package ylem_test
 
 import (
+	"encoding/json"
+	"net/url"
 	"strings"
 	"testing"
+	"unicode/utf8"
 
 	"github.com/ylem-co/terraform-provider-ylem/internal/ylem"
 )
@@ -23,4 +26,28 @@ func TestSecretsAreFoundInForeignJSON(t *testing.T) {
 			t.Errorf("%q is seen in %s", secret, text)
 		}
 	}
+}
+
+func FuzzRedact(f *testing.F) {
+	for _, s := range []string{"hunter2", `+ / & = % space é`, "a\nb\tc d", `{"a":"b&c<secret>"}`, `\\\"\"`, "😀😀", "%41%42", "\u2028\u2029x", "aaaa"} {
+		f.Add(s, "before ", " after")
+	}
+	f.Fuzz(func(t *testing.T, secret, before, after string) {
+		line := strings.Join(strings.Fields(secret), " ")
+		// Texts are UTF-8. What stands in place of a secret must not look like one.
+		const mark = "(hidden)"
+		if len(line) < 4 || !utf8.ValidString(secret) || strings.ContainsAny(secret, "()") || strings.Contains(mark, line) {
+			t.Skip()
+		}
+		plain, err := json.Marshal(secret)
+		if err != nil {
+			t.Fatal(err)
+		}
+		quoted := string(plain[1 : len(plain)-1])
+		for _, form := range []string{secret, line, quoted, url.QueryEscape(secret), url.PathEscape(secret)} {
+			if got := ylem.Redact(before+form+after, secret); strings.Contains(got, line) || !strings.Contains(got, mark) {
+				t.Errorf("%q is seen in %q", secret, got)
+			}
+		}
+	})
 }

@@ -136,6 +136,9 @@ func putOff(status int, header http.Header) bool {
 		status == http.StatusServiceUnavailable && header.Get("Retry-After") != ""
 }
 
+// notFollowed is the header that Location is renamed to.
+const notFollowed = "Location-Not-Followed"
+
 // transport is the innermost layer: it sends what every request carries, keeps time with the server, and logs.
 type transport struct {
 	base      http.RoundTripper
@@ -174,6 +177,12 @@ func (t *transport) RoundTrip(req *http.Request) (*http.Response, error) {
 	if err != nil {
 		t.logger.LogAttrs(req.Context(), slog.LevelDebug, "Ylem request failed", attrs...)
 		return nil, err
+	}
+	// A redirect would carry the token to another host, or repeat a run request: without this header nobody follows it,
+	// and nobody stumbles over one that is no URL.
+	if location, ok := resp.Header["Location"]; ok {
+		delete(resp.Header, "Location")
+		resp.Header[notFollowed] = location
 	}
 	if date, err := http.ParseTime(resp.Header.Get("Date")); err == nil {
 		t.skew.Store(int64(date.Sub(sent.Add(took))))
