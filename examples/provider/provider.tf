@@ -6,10 +6,11 @@ terraform {
   }
 }
 
+# Signs in with YLEM_API_CLIENT_ID and YLEM_API_CLIENT_SECRET.
 provider "ylem" {
-  api_url   = "https://ylem.example.com"             # or the environment variable YLEM_API_URL; without both: the hosted service
-  client_id = "6b1d7a52-8c2e-4d3f-9a61-0f5e2c7b9d10" # or the environment variable YLEM_API_CLIENT_ID
-  # The secret comes from the environment variable YLEM_API_CLIENT_SECRET.
+  api_url         = "https://ylem.example.com"
+  scopes          = ["pipelines:run", "stats:read"]
+  request_timeout = "2m"
 }
 
 resource "ylem_pipeline_run" "orders" {

@@ -5,7 +5,6 @@ import (
 	"context"
 	"encoding/base64"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"net/http"
 	"os"
@@ -791,7 +790,7 @@ func TestAccImportByIdentity(t *testing.T) {
 	run := s.AddRun(p, time.Now().Add(-time.Hour))
 	tf := newTerraform(t, s.run(p, "input = \"x\"")+fmt.Sprintf("import {\n  to = %s\n  identity = {\n    pipeline_uuid = %q\n    run_uuid = %q\n  }\n}\n",
 		runAddress, p, run.UUID))
-	tf.needs(t, 1, 12, "import by identity")
+	needs(t, 1, 12, "import by identity")
 	tf.mustRun(t, 0, "apply", "-auto-approve")
 	if values, _ := tf.runState(t); values["id"] != run.UUID || values["status"] != "succeeded" || values["input"] != "x" {
 		t.Errorf("imported %v", values)
@@ -801,26 +800,5 @@ func TestAccImportByIdentity(t *testing.T) {
 	}
 	if action := tf.plan(t); action != "no-op" {
 		t.Errorf("the next plan is to %s", action)
-	}
-}
-
-// needs skips the test where terraform is too old for what it tests.
-func (tf *terraform) needs(t *testing.T, major, minor int, feature string) {
-	t.Helper()
-	if strings.HasPrefix(tf.mustRun(t, 0, "version"), "OpenTofu") {
-		t.Skipf("%s: OpenTofu has its own versions, and has it not", feature)
-	}
-	var version struct {
-		Version string `json:"terraform_version"`
-	}
-	if err := json.Unmarshal([]byte(tf.mustRun(t, 0, "version", "-json")), &version); err != nil {
-		t.Fatal(err)
-	}
-	var gotMajor, gotMinor int
-	if _, err := fmt.Sscanf(version.Version, "%d.%d", &gotMajor, &gotMinor); err != nil {
-		t.Fatal(errors.New(version.Version))
-	}
-	if gotMajor < major || gotMajor == major && gotMinor < minor {
-		t.Skipf("%s needs terraform %d.%d; this is %s", feature, major, minor, version.Version)
 	}
 }

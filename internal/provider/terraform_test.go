@@ -44,13 +44,19 @@ terraform {
 }
 `
 
-// newTerraform writes the configuration, without a provider block's requirements, into a folder of the test's
-// own. env holds further variables, as NAME=VALUE; of the test's own environment only PATH is passed on.
-func newTerraform(t testing.TB, config string, env ...string) *terraform {
+// needsTerraform skips the test where no terraform is to be run.
+func needsTerraform(t testing.TB) {
 	t.Helper()
 	if os.Getenv("TF_ACC") == "" {
 		t.Skip("needs terraform: set TF_ACC=1")
 	}
+}
+
+// newTerraform writes the configuration, without a provider block's requirements, into a folder of the test's
+// own. env holds further variables, as NAME=VALUE; of the test's own environment only PATH is passed on.
+func newTerraform(t testing.TB, config string, env ...string) *terraform {
+	t.Helper()
+	needsTerraform(t)
 	built.once.Do(func() {
 		//nolint:usetesting // it outlives the test that happens to come first
 		if built.folder, built.err = os.MkdirTemp("", "ylem-provider"); built.err != nil {
@@ -64,10 +70,17 @@ func newTerraform(t testing.TB, config string, env ...string) *terraform {
 		t.Fatalf("go build: %s\n%s", built.err, built.output)
 	}
 
+	tf := terraformIn(t, fmt.Sprintf("provider_installation {\n  dev_overrides {\n    \"ylem-co/ylem\" = %q\n  }\n  direct {}\n}\n", built.folder), env...)
+	tf.write(t, "main.tf", requirements+config)
+	return tf
+}
+
+// terraformIn is the command line in an empty folder, with a command-line configuration of its own.
+func terraformIn(t testing.TB, cliConfig string, env ...string) *terraform {
+	t.Helper()
 	tf := &terraform{dir: t.TempDir()}
 	cli := filepath.Join(tf.dir, "cli.tfrc")
-	tf.write(t, "cli.tfrc", fmt.Sprintf("provider_installation {\n  dev_overrides {\n    \"ylem-co/ylem\" = %q\n  }\n  direct {}\n}\n", built.folder))
-	tf.write(t, "main.tf", requirements+config)
+	tf.write(t, "cli.tfrc", cliConfig)
 	tf.env = append([]string{
 		"PATH=" + os.Getenv("PATH"), "HOME=" + tf.dir, "TF_CLI_CONFIG_FILE=" + cli, "CHECKPOINT_DISABLE=1", "TF_IN_AUTOMATION=1", "TF_INPUT=0",
 	}, env...)
@@ -84,6 +97,34 @@ func (tf *terraform) write(t testing.TB, name, text string) {
 
 // terraformPath is the terraform to run, the same as for terraform-plugin-testing.
 func terraformPath() string { return cmp.Or(os.Getenv("TF_ACC_TERRAFORM_PATH"), "terraform") }
+
+// lacks says why the terraform at hand does not have what came with a version of Terraform; "" when it has.
+func lacks(t testing.TB, major, minor int) string {
+	t.Helper()
+	text, err := exec.CommandContext(t.Context(), terraformPath(), "version").Output()
+	if err != nil {
+		t.Fatal(err)
+	}
+	var gotMajor, gotMinor int
+	if strings.HasPrefix(string(text), "OpenTofu") {
+		return "OpenTofu has it not"
+	}
+	if _, err := fmt.Sscanf(string(text), "Terraform v%d.%d", &gotMajor, &gotMinor); err != nil {
+		t.Fatalf("%s\n%s", err, text)
+	}
+	if gotMajor < major || gotMajor == major && gotMinor < minor {
+		return fmt.Sprintf("needs terraform %d.%d; this is %d.%d", major, minor, gotMajor, gotMinor)
+	}
+	return ""
+}
+
+// needs skips the test where the terraform at hand has not what came with a version of Terraform, and says so.
+func needs(t *testing.T, major, minor int, feature string) {
+	t.Helper()
+	if why := lacks(t, major, minor); why != "" {
+		t.Skipf("%s: %s", feature, why)
+	}
+}
 
 // run runs a terraform command to its end.
 func (tf *terraform) run(t testing.TB, arguments ...string) (stdout, stderr string, code int) {

@@ -1,0 +1,3 @@
+export TF_CLI_CONFIG_FILE=$PWD/mirror.tfrc
+terraform init
+terraform plan

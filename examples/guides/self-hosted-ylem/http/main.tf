@@ -1,0 +1,18 @@
+terraform {
+  required_providers {
+    ylem = {
+      source = "ylem-co/ylem"
+    }
+  }
+}
+
+provider "ylem" {
+  api_url             = "http://ylem.internal:7339"
+  max_concurrent_runs = 1
+  request_timeout     = "2m"
+  max_retries         = 8
+}
+
+resource "ylem_pipeline_run" "orders" {
+  pipeline_uuid = "b3a1f0c4-52d7-4a8e-9c1b-7e6d5f4a3b2c"
+}

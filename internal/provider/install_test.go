@@ -1,0 +1,135 @@
+package provider
+
+import (
+	"archive/zip"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"runtime"
+	"strings"
+	"testing"
+
+	"github.com/ylem-co/terraform-provider-ylem/internal/ylemtest"
+)
+
+// installCommands are the examples' commands that begin with "terraform init", and what is exported for them.
+var installCommands = []string{"quick-start/environment.sh", "quick-start/run.sh", "guides/install-from-a-mirror/init.sh"}
+
+// The provider is installed from a filesystem mirror in either of its two forms, and the commands of the quick start
+// and of the guide do what they say, "terraform init" included.
+func TestInstallFromAMirror(t *testing.T) {
+	t.Parallel()
+	for name, test := range map[string]struct {
+		place    func(t *testing.T, mirror, version, binary string)
+		version  string
+		commands string
+		runs     int
+	}{
+		"unpacked": {unpacked, "0.0.1", "guides/install-from-a-mirror/init.sh", 0},
+		"packed":   {packed, "1.2.3", "quick-start/run.sh", 1},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			binary := buildProvider(t, test.version)
+			files := readExample(t, filepath.Join(examples, filepath.Dir(test.commands)))
+			s := newSandbox(t)
+			s.addExamplePipelines(files["main.tf"])
+
+			mirror := filepath.Join(t.TempDir(), "mirror")
+			test.place(t, filepath.Join(mirror, registry(), "ylem-co", "ylem"), test.version, binary)
+			const path = "/usr/local/share/terraform/providers"
+			config, err := os.ReadFile(filepath.Join(examples, "guides/install-from-a-mirror/mirror.tfrc"))
+			if err != nil || !strings.Contains(string(config), path) {
+				t.Fatalf("the guide's configuration does not name %s: %v", path, err)
+			}
+			tf := terraformIn(t, strings.NewReplacer(path, filepath.ToSlash(mirror), "registry.terraform.io", registry()).Replace(string(config)),
+				"TF_CLI_ARGS_apply=-auto-approve", envURL+"="+s.URL, envClientID+"="+s.client.ID, envClientSecret+"="+s.client.Secret)
+			tf.write(t, "main.tf", anyPause.ReplaceAllString(files["main.tf"], `$1"100ms"`))
+
+			for line := range strings.Lines(files[filepath.Base(test.commands)]) {
+				if command, ok := strings.CutPrefix(line, "terraform "); ok {
+					tf.mustRun(t, 0, strings.Fields(command)...)
+				}
+			}
+			if n := s.count(ylemtest.RouteRun); n != test.runs {
+				t.Errorf("%d runs were started, want %d", n, test.runs)
+			}
+			if out := tf.mustRun(t, 0, "version"); !strings.Contains(out, registry()+"/ylem-co/ylem v"+test.version) {
+				t.Errorf("not the version that was installed:\n%s", out)
+			}
+			// The version that the release puts into the binary is the one that Ylem sees.
+			for _, request := range s.Requests(ylemtest.RouteRun) {
+				if agent := request.Header.Get("User-Agent"); !strings.HasPrefix(agent, "terraform-provider-ylem/"+test.version+" Terraform/") {
+					t.Errorf("user agent %q", agent)
+				}
+			}
+		})
+	}
+}
+
+// registry is the host under which the terraform at hand looks for providers.
+func registry() string {
+	if strings.Contains(os.Getenv("TF_ACC_PROVIDER_HOST"), "opentofu") {
+		return "registry.opentofu.org"
+	}
+	return "registry.terraform.io"
+}
+
+// buildProvider builds the binary as a release does, under its name and with the version put in.
+func buildProvider(t *testing.T, version string) string {
+	t.Helper()
+	needsTerraform(t)
+	release, err := os.ReadFile(filepath.Join(root, ".goreleaser.yml"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	flags := regexp.MustCompile(`ldflags: \["(.*)"\]`).FindSubmatch(release)
+	if flags == nil {
+		t.Fatal("no ldflags in .goreleaser.yml")
+	}
+	binary := filepath.Join(t.TempDir(), "terraform-provider-ylem_v"+version)
+	if runtime.GOOS == "windows" {
+		binary += ".exe"
+	}
+	build := exec.CommandContext(t.Context(), "go", "build", "-trimpath", "-ldflags="+strings.ReplaceAll(string(flags[1]), "{{ .Version }}", version), "-o", binary, ".")
+	build.Dir = root
+	if output, err := build.CombinedOutput(); err != nil {
+		t.Fatalf("%s\n%s", err, output)
+	}
+	return binary
+}
+
+func unpacked(t *testing.T, mirror, version, binary string) {
+	t.Helper()
+	folder := filepath.Join(mirror, version, runtime.GOOS+"_"+runtime.GOARCH)
+	if err := os.MkdirAll(folder, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Rename(binary, filepath.Join(folder, filepath.Base(binary))); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// packed makes the zip file that a release has.
+func packed(t *testing.T, mirror, version, binary string) {
+	t.Helper()
+	if err := os.MkdirAll(mirror, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	file, err := os.Create(filepath.Join(mirror, fmt.Sprintf("terraform-provider-ylem_%s_%s_%s.zip", version, runtime.GOOS, runtime.GOARCH)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	archive := zip.NewWriter(file)
+	if err := archive.AddFS(os.DirFS(filepath.Dir(binary))); err != nil {
+		t.Fatal(err)
+	}
+	if err := archive.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if err := file.Close(); err != nil {
+		t.Fatal(err)
+	}
+}
