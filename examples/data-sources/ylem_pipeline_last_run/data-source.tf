@@ -2,14 +2,6 @@ data "ylem_pipeline_last_run" "orders" {
   pipeline_uuid = "b3a1f0c4-52d7-4a8e-9c1b-7e6d5f4a3b2c"
 }
 
-# Warn when the last run failed, is older than a day, or there was none.
-check "orders_are_fresh" {
-  assert {
-    condition = try(
-      data.ylem_pipeline_last_run.orders.is_successful &&
-      timecmp(data.ylem_pipeline_last_run.orders.executed_at, timeadd(plantimestamp(), "-24h")) > 0,
-      false,
-    )
-    error_message = "The orders are not up to date."
-  }
+output "orders_succeeded" {
+  value = data.ylem_pipeline_last_run.orders.is_successful # null when the pipeline never ran
 }

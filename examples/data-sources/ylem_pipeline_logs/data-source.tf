@@ -1,23 +1,7 @@
-# Everything that failed in the last day.
-data "ylem_pipeline_logs" "failures" {
-  pipeline_uuid = "b3a1f0c4-52d7-4a8e-9c1b-7e6d5f4a3b2c"
-  lookback      = "24h"
-  is_successful = false
-}
-
-output "failures" {
-  value = [for log in data.ylem_pipeline_logs.failures.logs : "${log.executed_at} ${join(", ", log.errors[*].message)}"]
-}
-
-# What a query returned last.
-data "ylem_pipeline_logs" "totals" {
-  pipeline_uuid = "b3a1f0c4-52d7-4a8e-9c1b-7e6d5f4a3b2c"
-  task_uuid     = "449c3c47-427e-465e-b1d2-0bf257b714e4"
-  lookback      = "24h"
-  is_successful = true
-  limit         = 1
-}
-
-output "totals" {
-  value = [for log in data.ylem_pipeline_logs.totals.logs : jsondecode(log.output)]
+# The newest ten rows of the last day, without what the tasks returned.
+data "ylem_pipeline_logs" "latest" {
+  pipeline_uuid  = "b3a1f0c4-52d7-4a8e-9c1b-7e6d5f4a3b2c"
+  lookback       = "24h"
+  limit          = 10
+  include_output = false
 }

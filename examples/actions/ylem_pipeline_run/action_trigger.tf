@@ -1,0 +1,25 @@
+# Run a pipeline whenever something else has changed, wait for the run, and go on when it fails.
+action "ylem_pipeline_run" "migrate" {
+  config {
+    pipeline_uuid       = "2d9c4e7b-81f3-4a06-b5d2-c63e0f9a7814"
+    input               = jsonencode({ full = true })
+    wait_for_completion = true
+    on_failure          = "warn"
+    timeout             = "1h"
+
+    completion = {
+      final_task_uuids = ["d5f2e8a1-0c37-4969-a1b4-3f6e7d8c9a02"]
+    }
+  }
+}
+
+resource "terraform_data" "schema" {
+  input = "version 3"
+
+  lifecycle {
+    action_trigger {
+      events  = [after_create, after_update]
+      actions = [action.ylem_pipeline_run.migrate]
+    }
+  }
+}
