@@ -19,9 +19,9 @@ output "fleet" {
   value = {
     for name, stats in data.ylem_pipeline_stats.fleet : name => (
       stats.last_run_executed_at == null ? "never ran" :
-      stats.num_of_failures > 0 ? "${stats.num_of_failures} tasks failed" :
+      stats.num_of_failures > 0 ? "failed tasks: ${stats.num_of_failures}" :
       stats.num_of_successes == 0 ? "no run in 24 hours" :
-      format("%d runs succeeded, %.1f s on average", stats.num_of_successes, stats.average_duration / 1000)
+      format("runs: %d, each %.1f s on average", stats.num_of_successes, stats.average_duration / 1000)
     )
   }
 }

@@ -1,0 +1,110 @@
+package provider
+
+import (
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/ylem-co/terraform-provider-ylem/internal/ylemtest"
+)
+
+// guide returns the files of a guide's example.
+func guide(t *testing.T, name string) map[string]string {
+	t.Helper()
+	return readExample(t, filepath.Join(examples, "guides", name))
+}
+
+// addAiling makes a pipeline of every UUID in a text, whose tasks have all of these UUIDs too, as addExamplePipelines
+// does. But each run takes 61 seconds, and fails: one did an hour ago.
+func (s *sandbox) addAiling(text string) {
+	var p ylemtest.Pipeline
+	for _, uuid := range anyUUID.FindAllString(text, -1) {
+		p.Tasks = append(p.Tasks, ylemtest.Task{UUID: uuid, Errors: []ylemtest.TaskError{{Message: "broken"}}})
+	}
+	for _, task := range p.Tasks {
+		p.UUID = task.UUID
+		s.AddPipeline(p)
+		s.AddRows(ylemtest.Row{PipelineUUID: p.UUID, TaskUUID: task.UUID, Duration: 61_000, ExecutedAt: time.Now().Add(-time.Hour)})
+	}
+}
+
+// A gate that lets everything through is no gate: here all of them close. (TestExamplesApply shows that they open.)
+func TestGatesClose(t *testing.T) {
+	t.Parallel()
+	for file, test := range map[string]struct {
+		command string
+		code    int
+		says    string
+	}{
+		"check.tf":         {"plan", 0, "or is older than 26 hours"},
+		"precondition.tf":  {"plan", 1, "or a run failed"},
+		"postcondition.tf": {"plan", 1, "The query takes 61 s on average"},
+		"run.tf":           {"apply", 1, "The run failed"},
+	} {
+		t.Run(file, func(t *testing.T) {
+			t.Parallel()
+			text := guide(t, "gate-an-apply-on-pipeline-health")[file]
+			s := newSandbox(t)
+			s.addAiling(text)
+			tf := newTerraform(t, s.config(text), "TF_CLI_ARGS_apply=-auto-approve")
+			stdout, stderr, code := tf.run(t, test.command, "-no-color")
+			if code != test.code || !strings.Contains(strings.Join(strings.Fields(stdout+stderr), " "), test.says) {
+				t.Errorf("exit code %d, want %d and %q:\n%s%s", code, test.code, test.says, stdout, stderr)
+			}
+			if strings.Contains(stdout, "terraform_data.release: Creation complete") {
+				t.Errorf("the release did not wait for the migration:\n%s", stdout)
+			}
+		})
+	}
+}
+
+func TestFleetIsSummedUp(t *testing.T) {
+	t.Parallel()
+	files := guide(t, "watch-a-fleet-of-pipelines")
+	text := files["fleet.tf"] + files["check.tf"]
+	s := newSandbox(t)
+	pipelines := anyUUID.FindAllString(text, -1)
+	hourAgo := time.Now().Add(-time.Hour)
+	s.AddRows(
+		ylemtest.Row{PipelineUUID: pipelines[0], IsSuccessful: true, Duration: 1500, ExecutedAt: hourAgo},
+		ylemtest.Row{PipelineUUID: pipelines[1], ExecutedAt: hourAgo},
+	)
+	tf := newTerraform(t, s.config(text), "TF_CLI_ARGS_apply=-auto-approve")
+	tf.mustRun(t, 0, "apply", "-no-color")
+	got := strings.Join(strings.Fields(tf.mustRun(t, 0, "output", "-json", "fleet")), " ")
+	if want := `{"customers":"failed tasks: 1","orders":"runs: 1, each 1.5 s on average","report":"never ran"}`; got != want {
+		t.Errorf("the fleet is %s, want %s", got, want)
+	}
+	if out := tf.mustRun(t, 0, "plan", "-no-color"); !strings.Contains(out, "Look after customers, report.") {
+		t.Errorf("the check does not name who ails:\n%s", out)
+	}
+}
+
+// What each of the guide's resources is told to react to starts one run of its pipeline.
+func TestChangesStartRuns(t *testing.T) {
+	t.Parallel()
+	files := guide(t, "react-to-infrastructure-changes")
+	text := files["triggers.tf"] + files["replace-triggered-by.tf"]
+	s := newSandbox(t)
+	s.addExamplePipelines(text)
+	tf := newTerraform(t, s.config(text), "TF_CLI_ARGS_apply=-auto-approve")
+	apply := func(changed string, want int) {
+		t.Helper()
+		tf.mustRun(t, 0, "apply")
+		if n := s.count(ylemtest.RouteRun); n != want {
+			t.Errorf("%s: %d runs, want %d", changed, n, want)
+		}
+	}
+	tf.write(t, "schema.sql", files["schema.sql"])
+	apply("everything is new", 2)
+	apply("nothing", 2)
+	tf.write(t, "schema.sql", "-- version 2")
+	apply("the schema", 3)
+	text = strings.Replace(text, "db.internal", "db2.internal", 1)
+	tf.write(t, "main.tf", requirements+s.config(text))
+	apply("the database", 4)
+	text = strings.Replace(text, "reports, version 2", "reports, version 3", 1)
+	tf.write(t, "main.tf", requirements+s.config(text))
+	apply("the bucket", 5)
+}
