@@ -62,7 +62,7 @@ func faultMatrix() []fault {
 		{"The certificate is not trusted", nil, nil, "untrusted", 1, notStarted, "certificate"},
 
 		{"Connection reset while the request is read", nil, nil, "reset", 1, maybeStarted, "No answer"},
-		{"Connection reset after that", always(ylemtest.Fault{Reset: true}), nil, "", 1, maybeStarted, "No answer"},
+		{"Connection reset after the request is read", always(ylemtest.Fault{Reset: true}), nil, "", 1, maybeStarted, "No answer"},
 		{"Connection closed without an answer", always(ylemtest.Fault{Drop: true}), nil, "", 1, maybeStarted, "EOF"},
 		{"No answer within `request_timeout`", always(ylemtest.Fault{Stall: forever}), nil, "brief", 1, maybeStarted, "exceeded"},
 
@@ -73,13 +73,13 @@ func faultMatrix() []fault {
 		{"403: the pipeline is paused, or the scope is missing", nil, func(p *ylemtest.Pipeline) { p.Paused = true }, "", 1, notStarted, "403 Forbidden"},
 		{"404: no pipeline that can run", nil, func(p *ylemtest.Pipeline) { p.Template = true }, "", 1, notStarted, "404 Not Found"},
 		{"408", always(ylemtest.Fault{Status: 408}), nil, "", 1, maybeStarted, "408 Request Timeout"},
-		{"429", always(ylemtest.Fault{Status: 429}), nil, "", 3, notStarted, "429 Too Many Requests"},
+		{"429 without Retry-After", always(ylemtest.Fault{Status: 429}), nil, "", 3, notStarted, "429 Too Many Requests"},
 		{"429 with Retry-After in seconds", always(ylemtest.Fault{Status: 429, Header: retryAfter("1")}), nil, "", 3, notStarted, "429 Too Many Requests"},
 		{"429 with Retry-After as a date", always(ylemtest.Fault{Status: 429, Header: retryAfter(soon)}), nil, "", 3, notStarted, "429 Too Many Requests"},
 		{"429 once, then 201", []ylemtest.Fault{{Status: 429}}, nil, "", 2, applied, ""},
 		{"500", always(ylemtest.Fault{Status: 500}), nil, "", 1, maybeStarted, "500 Internal Server Error"},
 		{"502", always(ylemtest.Fault{Status: 502}), nil, "", 1, maybeStarted, "502 Bad Gateway"},
-		{"503", always(ylemtest.Fault{Status: 503}), nil, "", 1, maybeStarted, "503 Service Unavailable"},
+		{"503 without Retry-After", always(ylemtest.Fault{Status: 503}), nil, "", 1, maybeStarted, "503 Service Unavailable"},
 		{"503 with Retry-After in seconds", always(ylemtest.Fault{Status: 503, Header: retryAfter("1")}), nil, "", 3, notStarted, "503 Service Unavailable"},
 		{"503 with Retry-After as a date", always(ylemtest.Fault{Status: 503, Header: retryAfter(soon)}), nil, "", 3, notStarted, "503 Service Unavailable"},
 		{"503 with Retry-After once, then 201", []ylemtest.Fault{{Status: 503, Header: retryAfter("1")}}, nil, "", 2, applied, ""},
@@ -90,6 +90,36 @@ func faultMatrix() []fault {
 		{"201 without a UUID", body("{}"), nil, "", 1, maybeStarted, "201 Created"},
 		{"201 with a UUID of the wrong form", body(`{"pipeline_run_uuid":"42"}`), nil, "", 1, maybeStarted, "201 Created"},
 		{"201 with a body that breaks off", always(ylemtest.Fault{Truncate: 30, After: true}), nil, "", 1, maybeStarted, "201 Created"},
+	}
+}
+
+// row is the fault in the guide's table.
+func (f fault) row() string {
+	sent := map[int]string{1: "once", 2: "twice", 3: "1 + `max_retries` times"}[f.attempts]
+	switch f.way {
+	case "unknown host", "refused", "handshake", "untrusted":
+		sent = "never; tried " + sent
+	}
+	says, runs, state := "`"+f.says+"`", map[string]string{applied: "1", notStarted: "0", maybeStarted: "0 or 1"}[f.says], "nothing"
+	if f.says == applied {
+		says, state = "`Creation complete`", "the run"
+	}
+	return fmt.Sprintf("| %s | %s | %s | %s | %s |", f.happens, sent, runs, says, state)
+}
+
+// The guide shows the table as it is.
+func TestFaultMatrixIsInTheGuide(t *testing.T) {
+	t.Parallel()
+	guide, err := os.ReadFile("../../docs/guides/troubleshooting.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	table := "| The answer, or what comes instead | The request is sent | Runs started | Terraform says | In the state |\n|---|---|---|---|---|\n"
+	for _, f := range faultMatrix() {
+		table += f.row() + "\n"
+	}
+	if !strings.Contains(string(guide), "\n\n"+table+"\n") {
+		t.Errorf("the table of templates/guides/troubleshooting.md.tmpl is to be:\n\n%s", table)
 	}
 }
 
