@@ -76,7 +76,12 @@ func TestFleetIsSummedUp(t *testing.T) {
 	if want := `{"customers":"failed tasks: 1","orders":"runs: 1, each 1.5 s on average","report":"never ran"}`; got != want {
 		t.Errorf("the fleet is %s, want %s", got, want)
 	}
-	if out := tf.mustRun(t, 0, "plan", "-no-color"); !strings.Contains(out, "Look after customers, report.") {
+	before := s.count(ylemtest.RouteStats)
+	out := tf.mustRun(t, 0, "plan", "-no-color", "-refresh=false")
+	if n := s.count(ylemtest.RouteStats) - before; n != len(pipelines) {
+		t.Errorf("a plan without a refresh sends %d requests, want %d", n, len(pipelines))
+	}
+	if !strings.Contains(out, "Look after customers, report.") {
 		t.Errorf("the check does not name who ails:\n%s", out)
 	}
 }
