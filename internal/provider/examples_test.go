@@ -311,17 +311,22 @@ func (s *sandbox) withCertificates(t *testing.T, files map[string]string) *sandb
 	return s
 }
 
-// copyExample copies an example to a folder of the test's own, with an override file: the provider comes from
-// the test and goes to the sandbox, variables that a user must set are set, and pauses are short.
-func (s *sandbox) copyExample(t *testing.T, files map[string]string) string {
-	t.Helper()
-	override := fmt.Sprintf(`
+// requiredProvider names the provider as the testing framework serves it.
+func requiredProvider() string {
+	return fmt.Sprintf(`
 terraform {
   required_providers {
     ylem = { source = "%s/%s/ylem" }
   }
 }
-`, cmp.Or(os.Getenv("TF_ACC_PROVIDER_HOST"), "registry.terraform.io"), cmp.Or(os.Getenv("TF_ACC_PROVIDER_NAMESPACE"), "hashicorp")) + s.config("")
+`, cmp.Or(os.Getenv("TF_ACC_PROVIDER_HOST"), "registry.terraform.io"), cmp.Or(os.Getenv("TF_ACC_PROVIDER_NAMESPACE"), "hashicorp"))
+}
+
+// copyExample copies an example to a folder of the test's own, with an override file: the provider comes from
+// the test and goes to the sandbox, variables that a user must set are set, and pauses are short.
+func (s *sandbox) copyExample(t *testing.T, files map[string]string) string {
+	t.Helper()
+	override := requiredProvider() + s.config("")
 	folder := t.TempDir()
 	for name, text := range files {
 		for _, variable := range anyVariable.FindAllStringSubmatch(text, -1) {

@@ -262,7 +262,7 @@ func TestAccPipelineRunImportOfWhatIsNotThere(t *testing.T) {
 	p := s.AddPipeline(ylemtest.Pipeline{}).UUID
 	failing := func(id, message string) resource.TestStep {
 		return resource.TestStep{
-			Config:       s.run(p, ""),
+			Config:       requiredProvider() + s.run(p, ""), // an import as the first step leaves it out
 			ResourceName: runAddress, ImportState: true, ImportStateId: id,
 			ExpectError: regexp.MustCompile(strings.ReplaceAll(message, " ", `\s+`)),
 		}
