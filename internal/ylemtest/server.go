@@ -58,6 +58,7 @@ type Server struct {
 	prefix        string
 	useTLS        bool
 	runCapacity   int
+	http2         bool
 	clientCAs     *x509.CertPool
 	certificate   []byte
 
@@ -123,6 +124,12 @@ func WithTLS(clientCAs *x509.CertPool) Option {
 	return func(s *Server) { s.useTLS, s.clientCAs = true, clientCAs }
 }
 
+// WithHTTP2 makes a server WithTLS offer HTTP/2, as a proxy in front of the
+// real one does; that speaks HTTP/1.1 only.
+func WithHTTP2() Option {
+	return func(s *Server) { s.http2 = true }
+}
+
 // NewServer starts a server on a free loopback port. The caller closes it.
 // Like httptest.NewServer it panics when it cannot listen.
 func NewServer(opts ...Option) *Server {
@@ -146,11 +153,11 @@ func NewServer(opts ...Option) *Server {
 	scheme := "http"
 	if s.useTLS {
 		scheme = "https"
-		listener = tls.NewListener(listener, s.tlsConfig())
 	}
 	s.URL = scheme + "://" + listener.Addr().String() + s.prefix
 	s.http = &http.Server{
-		Handler: http.HandlerFunc(s.handle),
+		Handler:   http.HandlerFunc(s.handle),
+		Protocols: new(http.Protocols),
 		// A refused handshake is what some tests are about, not news.
 		ErrorLog: log.New(io.Discard, "", 0),
 		ConnState: func(_ net.Conn, state http.ConnState) {
@@ -159,7 +166,14 @@ func NewServer(opts ...Option) *Server {
 			}
 		},
 	}
-	go func() { _ = s.http.Serve(listener) }()
+	s.http.Protocols.SetHTTP1(true)
+	s.http.Protocols.SetHTTP2(s.http2)
+	if s.useTLS {
+		s.http.TLSConfig = s.tlsConfig()
+		go func() { _ = s.http.ServeTLS(listener, "", "") }()
+	} else {
+		go func() { _ = s.http.Serve(listener) }()
+	}
 	return s
 }
 
@@ -222,7 +236,6 @@ func (s *Server) tlsConfig() *tls.Config {
 	config := &tls.Config{
 		MinVersion:   tls.VersionTLS12,
 		Certificates: []tls.Certificate{{Certificate: [][]byte{s.certificate}, PrivateKey: key}},
-		NextProtos:   []string{"http/1.1"},
 	}
 	if s.clientCAs != nil {
 		config.ClientCAs = s.clientCAs
@@ -255,6 +268,8 @@ type Request struct {
 	Header     http.Header
 	Body       []byte
 	Status     int // 0 = no answer given (yet)
+	Sent       int // bytes of the answer's body that the connection took
+	Proto      string
 	At         time.Time
 	RemoteAddr string
 }
@@ -341,7 +356,10 @@ func (s *Server) handle(w http.ResponseWriter, r *http.Request) {
 		_ = http.NewResponseController(w).Flush()
 		panic(http.ErrAbortHandler)
 	}
-	_, _ = w.Write(a.body)
+	sent, _ := w.Write(a.body)
+	s.mu.Lock()
+	c.entry.Sent = sent
+	s.mu.Unlock()
 }
 
 // resetConnection lets the client's next look at its connection fail with ECONNRESET, where the protocol allows that.
@@ -377,6 +395,7 @@ func (s *Server) arrive(r *http.Request) *call {
 		Path:       logged,
 		Query:      r.URL.RawQuery,
 		Header:     r.Header.Clone(),
+		Proto:      r.Proto,
 		At:         s.now(),
 		RemoteAddr: r.RemoteAddr,
 	}
