@@ -1,5 +1,3 @@
-//go:build unix
-
 package provider
 
 import (
@@ -7,18 +5,14 @@ import (
 	"io"
 	"net/http"
 	"net/http/httptest"
-	"os"
-	"os/exec"
 	"runtime"
 	"strings"
-	"syscall"
 	"testing"
 	"time"
 
 	"github.com/hashicorp/terraform-plugin-framework/types"
 
 	"github.com/ylem-co/terraform-provider-ylem/internal/ylem"
-	"github.com/ylem-co/terraform-provider-ylem/internal/ylemtest"
 )
 
 // BenchmarkPipelineLogs reads 100,000 rows and keeps the 2,000 that failed. heap-MB is the largest heap seen above
@@ -72,65 +66,4 @@ func BenchmarkPipelineLogs(b *testing.B) {
 		}
 	}
 	b.ReportMetric(float64(peak-min(before, peak))/(1<<20), "heap-MB")
-}
-
-// BenchmarkTerraform drives the real terraform: applies with data sources or runs, and beside them as many built-in
-// resources, which is what Terraform itself costs. It tells the requests and connections that the sandbox saw, and the
-// memory of the largest process.
-func BenchmarkTerraform(b *testing.B) {
-	for _, count := range []int{1, 100, 1000} {
-		b.Run(fmt.Sprintf("data_sources=%d", count), func(b *testing.B) {
-			s := newSandbox(b)
-			p := s.AddPipeline(ylemtest.Pipeline{}).UUID
-			s.AddRun(p, time.Now().Add(-time.Hour))
-			s.benchmark(b, s.config(fmt.Sprintf("data \"ylem_pipeline_last_run\" \"test\" {\n  count = %d\n  pipeline_uuid = %q\n}\n", count, p)))
-		})
-		b.Run(fmt.Sprintf("terraform_data=%d", count), func(b *testing.B) {
-			newSandbox(b).benchmark(b, fmt.Sprintf("resource \"terraform_data\" \"test\" {\n  count = %d\n  input = count.index\n}\n", count))
-		})
-	}
-	b.Run("runs=100", func(b *testing.B) {
-		s := newSandbox(b)
-		task := ylemtest.NewUUID()
-		p := s.AddPipeline(ylemtest.Pipeline{Tasks: []ylemtest.Task{{UUID: task}}}).UUID
-		s.benchmark(b, s.config(fmt.Sprintf("resource \"ylem_pipeline_run\" \"test\" {\n  count = 100\n  pipeline_uuid = %q\n  wait_for_completion = true\n"+
-			"  completion = { final_task_uuids = [%q], poll_interval = \"1s\" }\n}\n", p, task)))
-	})
-}
-
-// benchmark applies a configuration and then plans it again.
-func (s *sandbox) benchmark(b *testing.B, config string) {
-	for b.Loop() {
-		b.StopTimer()
-		tf := newTerraform(b, config)
-		s.ResetRequests()
-		connections := s.Connections()
-		b.StartTimer()
-		apply := tf.measure(b, "apply", "-auto-approve", "-parallelism=50")
-		b.StopTimer()
-		b.ReportMetric(float64(len(s.Requests())), "requests")
-		b.ReportMetric(float64(s.Connections()-connections), "connections")
-		b.ReportMetric(apply, "largest-process-MB")
-		s.ResetRequests()
-		started := time.Now()
-		tf.measure(b, "plan", "-parallelism=50")
-		b.ReportMetric(time.Since(started).Seconds(), "plan-s")
-		b.ReportMetric(float64(len(s.Requests())), "plan-requests")
-		b.StartTimer()
-	}
-}
-
-// measure runs a terraform command that succeeds, and returns the memory in MB of the larger of terraform and the provider.
-func (tf *terraform) measure(b *testing.B, arguments ...string) float64 {
-	b.Helper()
-	command := exec.CommandContext(b.Context(), terraformPath(), arguments...)
-	command.Dir, command.Env, command.Stderr = tf.dir, tf.env, os.Stderr
-	if err := command.Run(); err != nil {
-		b.Fatal(err)
-	}
-	usage, ok := command.ProcessState.SysUsage().(*syscall.Rusage)
-	if !ok {
-		return 0
-	}
-	return float64(usage.Maxrss) / 1024 // kilobytes on Linux
 }
