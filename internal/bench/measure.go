@@ -243,7 +243,7 @@ func best(a, b time.Duration) time.Duration {
 
 // memory is the largest that the provider's process gets. Terraform would not tell, so the provider is started here,
 // and Terraform told where it is; 0 where the system does not tell either.
-func (m *machine) memory(ctx context.Context, w *workspace, command string) (int64, error) {
+func (m *machine) memory(ctx context.Context, w *workspace, command string) (peak int64, err error) {
 	cmd := exec.CommandContext(ctx, m.provider, "-debug")
 	cmd.Env = slices.Concat(m.env, w.env)
 	stdout, err := cmd.StdoutPipe()
@@ -253,7 +253,7 @@ func (m *machine) memory(ctx context.Context, w *workspace, command string) (int
 	if err := cmd.Start(); err != nil {
 		return 0, err
 	}
-	defer func() { _ = cmd.Process.Kill() }() // where it has not ended below
+	defer func() { _, _ = cmd.Process.Kill(), cmd.Wait() }()
 	attach := ""
 	for lines := bufio.NewScanner(stdout); attach == "" && lines.Scan(); {
 		if _, after, ok := strings.Cut(lines.Text(), "TF_REATTACH_PROVIDERS="); ok {
@@ -264,11 +264,14 @@ func (m *machine) memory(ctx context.Context, w *workspace, command string) (int
 	if _, err := m.run(ctx, w.dir, slices.Concat(w.env, []string{"TF_REATTACH_PROVIDERS=" + attach}), arguments(command)...); err != nil {
 		return 0, err
 	}
-	if err := cmd.Process.Signal(os.Interrupt); err != nil {
-		return 0, nil // not on Windows
+	// Not the usage that a process leaves when it ends: on Linux that is at least its parent's.
+	status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", cmd.Process.Pid))
+	if err != nil {
+		return 0, nil // another system than Linux
 	}
-	_ = cmd.Wait()
-	return peakMemory(cmd.ProcessState), nil
+	_, after, _ := strings.Cut(string(status), "VmHWM:")
+	_, err = fmt.Sscan(after, &peak)
+	return peak << 10, err
 }
 
 // fetchLog measures how long the server needs to send the log, and how long that is.

@@ -356,10 +356,15 @@ func (s *Server) handle(w http.ResponseWriter, r *http.Request) {
 		_ = http.NewResponseController(w).Flush()
 		panic(http.ErrAbortHandler)
 	}
-	sent, _ := w.Write(a.body)
-	s.mu.Lock()
-	c.entry.Sent = sent
-	s.mu.Unlock()
+	for part := range slices.Chunk(a.body, 64<<10) {
+		n, err := w.Write(part)
+		s.mu.Lock()
+		c.entry.Sent += n
+		s.mu.Unlock()
+		if err != nil {
+			return
+		}
+	}
 }
 
 // resetConnection lets the client's next look at its connection fail with ECONNRESET, where the protocol allows that.
