@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"fmt"
+	"maps"
 	"slices"
 	"strconv"
 	"strings"
@@ -15,6 +16,7 @@ import (
 	"github.com/hashicorp/terraform-plugin-framework/path"
 	"github.com/hashicorp/terraform-plugin-framework/schema/validator"
 	"github.com/hashicorp/terraform-plugin-framework/types"
+	"github.com/hashicorp/terraform-plugin-go/tftypes"
 
 	"github.com/ylem-co/terraform-provider-ylem/internal/ylem"
 )
@@ -29,47 +31,24 @@ func newPipelineLogsDataSource() datasource.DataSource { return &pipelineLogsDat
 type pipelineLogsDataSource struct{ reader }
 
 type pipelineLogsModel struct {
-	PipelineUUID    types.String  `tfsdk:"pipeline_uuid"`
-	From            types.String  `tfsdk:"from"`
-	To              types.String  `tfsdk:"to"`
-	Lookback        types.String  `tfsdk:"lookback"`
-	PipelineRunUUID types.String  `tfsdk:"pipeline_run_uuid"`
-	TaskUUID        types.String  `tfsdk:"task_uuid"`
-	IsSuccessful    types.Bool    `tfsdk:"is_successful"`
-	Limit           types.Int64   `tfsdk:"limit"`
-	IncludeOutput   types.Bool    `tfsdk:"include_output"`
-	Logs            []logModel    `tfsdk:"logs"`
-	Runs            []runLogModel `tfsdk:"runs"`
-	Truncated       types.Bool    `tfsdk:"truncated"`
-}
-
-type logModel struct {
-	PipelineRunUUID string           `tfsdk:"pipeline_run_uuid"`
-	TaskUUID        string           `tfsdk:"task_uuid"`
-	TaskType        string           `tfsdk:"task_type"`
-	IsSuccessful    bool             `tfsdk:"is_successful"`
-	Duration        int64            `tfsdk:"duration"`
-	Output          types.String     `tfsdk:"output"`
-	OutputBase64    types.String     `tfsdk:"output_base64"`
-	MetricValue     float64          `tfsdk:"metric_value"`
-	ExecutedAt      types.String     `tfsdk:"executed_at"`
-	Errors          []taskErrorModel `tfsdk:"errors"`
+	PipelineUUID    types.String `tfsdk:"pipeline_uuid"`
+	From            types.String `tfsdk:"from"`
+	To              types.String `tfsdk:"to"`
+	Lookback        types.String `tfsdk:"lookback"`
+	PipelineRunUUID types.String `tfsdk:"pipeline_run_uuid"`
+	TaskUUID        types.String `tfsdk:"task_uuid"`
+	IsSuccessful    types.Bool   `tfsdk:"is_successful"`
+	Limit           types.Int64  `tfsdk:"limit"`
+	IncludeOutput   types.Bool   `tfsdk:"include_output"`
+	Logs            types.List   `tfsdk:"logs"` // null: see largeState
+	Runs            types.List   `tfsdk:"runs"` // null: see largeState
+	Truncated       types.Bool   `tfsdk:"truncated"`
 }
 
 type taskErrorModel struct {
 	Code     int64  `tfsdk:"code"`
 	Severity string `tfsdk:"severity"`
 	Message  string `tfsdk:"message"`
-}
-
-type runLogModel struct {
-	PipelineRunUUID string       `tfsdk:"pipeline_run_uuid"`
-	IsSuccessful    bool         `tfsdk:"is_successful"`
-	StartedAt       types.String `tfsdk:"started_at"`
-	FinishedAt      types.String `tfsdk:"finished_at"`
-	Duration        int64        `tfsdk:"duration"`
-	TaskCount       int64        `tfsdk:"task_count"`
-	FailedTaskUUIDs []string     `tfsdk:"failed_task_uuids"`
 }
 
 func (d *pipelineLogsDataSource) Metadata(_ context.Context, req datasource.MetadataRequest, resp *datasource.MetadataResponse) {
@@ -199,8 +178,8 @@ func (d *pipelineLogsDataSource) Read(ctx context.Context, req datasource.ReadRe
 		return
 	}
 	m.Truncated = types.BoolValue(c.truncated)
-	m.Logs, m.Runs = c.result()
 	resp.Diagnostics.Append(resp.State.Set(ctx, &m)...)
+	setLarge(ctx, resp.State, map[string]largeList{"logs": c.logs(), "runs": c.keptRuns()})
 }
 
 // logCollector keeps the rows that pass the filters, and counts those that do not.
@@ -265,8 +244,8 @@ func (c *logCollector) add(row ylem.LogRow) bool {
 	return c.tooLarge == nil
 }
 
-// result sorts what was kept: Ylem's order of rows with equal times varies from answer to answer.
-func (c *logCollector) result() ([]logModel, []runLogModel) {
+// logs are the rows that were kept, sorted: Ylem's order of rows with equal times varies from answer to answer.
+func (c *logCollector) logs() largeList {
 	slices.SortFunc(c.rows, func(a, b ylem.LogRow) int {
 		return cmp.Or(
 			b.ExecutedAt.Compare(a.ExecutedAt),
@@ -279,50 +258,75 @@ func (c *logCollector) result() ([]logModel, []runLogModel) {
 			cmp.Compare(strconv.FormatBool(a.IsSuccessful), strconv.FormatBool(b.IsSuccessful)),
 		)
 	})
-	logs := make([]logModel, len(c.rows))
-	for i, row := range c.rows {
-		logs[i] = logModel{
-			PipelineRunUUID: row.PipelineRunUUID,
-			TaskUUID:        row.TaskUUID,
-			TaskType:        row.TaskType,
-			IsSuccessful:    row.IsSuccessful,
-			Duration:        row.Duration,
-			MetricValue:     row.MetricValue,
-			ExecutedAt:      timeValue(row.ExecutedAt),
-			Errors:          taskErrorModels(row.TaskErrors()),
+	list := largeList{length: len(c.rows), size: len(c.rows) * 400}
+	for _, row := range c.rows {
+		list.size += len(row.Output)
+	}
+	list.element = func(i int) map[string]tftypes.Value {
+		row := c.rows[i]
+		c.rows[i] = ylem.LogRow{} // so that its output is not held twice
+		faults := row.TaskErrors()
+		errors := make([]tftypes.Value, len(faults))
+		for i, fault := range faults {
+			errors[i] = tftypes.NewValue(taskErrorType, map[string]tftypes.Value{
+				"code":     intValue(fault.Code),
+				"severity": stringValue(fault.Severity),
+				"message":  stringValue(fault.Message),
+			})
 		}
-		if !c.includeOutput {
-			continue
+		output, base64 := nullString, nullString
+		if c.includeOutput {
+			if text, ok := row.DecodeOutput(); ok {
+				output = stringValue(text)
+			} else {
+				base64 = stringValue(row.Output)
+			}
 		}
-		if text, ok := row.DecodeOutput(); ok {
-			logs[i].Output = types.StringValue(text)
-		} else {
-			logs[i].OutputBase64 = types.StringValue(row.Output)
+		return map[string]tftypes.Value{
+			"pipeline_run_uuid": stringValue(row.PipelineRunUUID),
+			"task_uuid":         stringValue(row.TaskUUID),
+			"task_type":         stringValue(row.TaskType),
+			"is_successful":     boolValue(row.IsSuccessful),
+			"duration":          intValue(row.Duration),
+			"output":            output,
+			"output_base64":     base64,
+			"metric_value":      tftypes.NewValue(tftypes.Number, row.MetricValue),
+			"executed_at":       timeString(row.ExecutedAt),
+			"errors":            tftypes.NewValue(tftypes.List{ElementType: taskErrorType}, errors),
 		}
 	}
-
-	runs := []runLogModel{}
-	for uuid, run := range c.runs {
-		if !run.kept {
-			continue
-		}
-		slices.Sort(run.failed)
-		runs = append(runs, runLogModel{
-			PipelineRunUUID: uuid,
-			IsSuccessful:    len(run.failed) == 0,
-			StartedAt:       timeValue(run.started),
-			FinishedAt:      timeValue(run.ended),
-			Duration:        run.duration,
-			TaskCount:       run.tasks,
-			FailedTaskUUIDs: append([]string{}, run.failed...),
-		})
-	}
-	slices.SortFunc(runs, func(a, b runLogModel) int {
-		first, second := c.runs[a.PipelineRunUUID], c.runs[b.PipelineRunUUID]
-		return cmp.Or(second.started.Compare(first.started), cmp.Compare(a.PipelineRunUUID, b.PipelineRunUUID))
-	})
-	return logs, runs
+	return list
 }
+
+// keptRuns are the runs of the rows that were kept, newest first.
+func (c *logCollector) keptRuns() largeList {
+	maps.DeleteFunc(c.runs, func(_ string, run *runLog) bool { return !run.kept })
+	uuids := slices.SortedFunc(maps.Keys(c.runs), func(a, b string) int {
+		return cmp.Or(c.runs[b].started.Compare(c.runs[a].started), cmp.Compare(a, b))
+	})
+	return largeList{length: len(uuids), size: len(uuids) * 300, element: func(i int) map[string]tftypes.Value {
+		run := c.runs[uuids[i]]
+		slices.Sort(run.failed)
+		failed := make([]tftypes.Value, len(run.failed))
+		for i, uuid := range run.failed {
+			failed[i] = stringValue(uuid)
+		}
+		return map[string]tftypes.Value{
+			"pipeline_run_uuid": stringValue(uuids[i]),
+			"is_successful":     boolValue(len(run.failed) == 0),
+			"started_at":        timeString(run.started),
+			"finished_at":       timeString(run.ended),
+			"duration":          intValue(run.duration),
+			"task_count":        intValue(run.tasks),
+			"failed_task_uuids": tftypes.NewValue(tftypes.List{ElementType: tftypes.String}, failed),
+		}
+	}}
+}
+
+// taskErrorType is the shape of an element of errors.
+var taskErrorType = tftypes.Object{AttributeTypes: map[string]tftypes.Type{
+	"code": tftypes.Number, "severity": tftypes.String, "message": tftypes.String,
+}}
 
 func taskErrorModels(faults []ylem.TaskError) []taskErrorModel {
 	models := make([]taskErrorModel, len(faults))

@@ -13,19 +13,20 @@ func NewServer(version string) func() tfprotov6.ProviderServer {
 }
 
 func newServer(p *ylemProvider) tfprotov6.ProviderServer {
-	server := providerserver.NewProtocol6(p)()
-	return writeOnlyActionInput{server, server.(tfprotov6.ActionServer)}
+	framework := providerserver.NewProtocol6(p)()
+	return server{framework, framework.(tfprotov6.ActionServer)}
 }
 
-// writeOnlyActionInput tells Terraform that input_wo of the action is write-only. The framework (1.19) cannot: it
-// then refuses every value, because a request to validate an action does not tell whether the client knows
-// write-only attributes. A client that knows actions (Terraform 1.14) does (1.11).
-type writeOnlyActionInput struct {
+// server is the framework's, but for what the framework (1.19) cannot.
+type server struct {
 	tfprotov6.ProviderServer
 	tfprotov6.ActionServer
 }
 
-func (s writeOnlyActionInput) GetProviderSchema(ctx context.Context, req *tfprotov6.GetProviderSchemaRequest) (*tfprotov6.GetProviderSchemaResponse, error) {
+// GetProviderSchema tells Terraform that input_wo of the action is write-only. The framework would refuse every value
+// then, because a request to validate an action does not tell whether the client knows write-only attributes. A client
+// that knows actions (Terraform 1.14) does (1.11).
+func (s server) GetProviderSchema(ctx context.Context, req *tfprotov6.GetProviderSchemaRequest) (*tfprotov6.GetProviderSchemaResponse, error) {
 	resp, err := s.ProviderServer.GetProviderSchema(ctx, req)
 	if err != nil {
 		return nil, err
@@ -38,4 +39,14 @@ func (s writeOnlyActionInput) GetProviderSchema(ctx context.Context, req *tfprot
 		}
 	}
 	return resp, nil
+}
+
+// ReadDataSource fills in the lists that are too large for the framework.
+func (s server) ReadDataSource(ctx context.Context, req *tfprotov6.ReadDataSourceRequest) (*tfprotov6.ReadDataSourceResponse, error) {
+	ctx, large := withLargeState(ctx)
+	resp, err := s.ProviderServer.ReadDataSource(ctx, req)
+	if err != nil || large.lists == nil {
+		return resp, err
+	}
+	return resp, large.fill(resp.State)
 }
