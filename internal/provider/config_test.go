@@ -154,11 +154,10 @@ func TestConfigureSendsNothing(t *testing.T) {
 func TestDataSourcesShareOneToken(t *testing.T) {
 	t.Parallel()
 	s := newSandbox(t)
-	arguments := s.ran()
 	p := s.connect(t, nil)
 	const n = 50
 	concurrently(n, func(int) {
-		if _, diags := p.read(t, lastRun, arguments); len(diags) > 0 {
+		if _, diags := p.read(t, lastRun, s.ran()); len(diags) > 0 {
 			t.Error(diags)
 		}
 	})

@@ -196,7 +196,7 @@ func TestTokenIsRenewedInTheMiddle(t *testing.T) {
 	s.ExpireTokens()
 	s.ResetRequests()
 	concurrently(30, func(int) {
-		if _, diags := p.read(t, lastRun, arguments); len(diags) > 0 {
+		if _, diags := p.read(t, lastRun, s.ran()); len(diags) > 0 {
 			t.Error(diags)
 		}
 	})

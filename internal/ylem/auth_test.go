@@ -260,7 +260,7 @@ func TestTokenOutlivesTheCallThatCausedIt(t *testing.T) {
 		synctest.Wait()
 		cancel()
 		synctest.Wait()
-		if e := asError(t, first); !errors.Is(first, context.Canceled) || e.Op != ylem.OpToken {
+		if e := asError(t, first); !errors.Is(first, context.Canceled) || e.Op != ylem.OpLastRun {
 			t.Errorf("the call that was given up: %v", first)
 		}
 		close(proceed)

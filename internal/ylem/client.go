@@ -60,6 +60,7 @@ type Client struct {
 	skew     *atomic.Int64 // the server's clock minus ours, in nanoseconds
 	dayForm  atomic.Int32  // one more than the index into dayForms of what worked; 0: not known
 	secrets  []string      // never shown
+	gets     flights
 	logs     logCache
 	logger   *slog.Logger
 }

@@ -90,7 +90,7 @@ func TestErrorBodies(t *testing.T) {
 				headers = []string{"Content-Type", test.contentType}
 			}
 			f := newFake(t, answer(test.status, test.body, headers...))
-			err := callLastRun(t.Context(), newClient(t, f))
+			err := calls["last run"](t.Context(), newClient(t, f), pipelineUUID)
 			e := asError(t, err)
 			if e.StatusCode != test.status || e.Message != test.message || e.ContentType != test.contentType || e.Code != "" || e.Location != "" {
 				t.Errorf("error is %+v", e)

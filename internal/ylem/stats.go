@@ -66,9 +66,9 @@ func (c *Client) Stats(ctx context.Context, subject Subject, uuid string, from, 
 		LastRunExecutedAt   wireTime `json:"last_run_executed_at"`
 		LastRunDuration     int64    `json:"last_run_duration"`
 	}
-	var answer statsAnswer
-	complete := func() bool { return answer.NumOfSuccesses != nil && answer.NumOfFailures != nil }
-	if err := c.get(ctx, OpStats, subject, uuid, &answer, complete, "stats", pathTime(from), pathTime(to)); err != nil {
+	complete := func(answer statsAnswer) bool { return answer.NumOfSuccesses != nil && answer.NumOfFailures != nil }
+	answer, err := get(ctx, c, OpStats, subject, uuid, complete, "stats", pathTime(from), pathTime(to))
+	if err != nil {
 		return Stats{}, err
 	}
 	return Stats{
@@ -104,11 +104,11 @@ func (c *Client) AggregatedStats(ctx context.Context, subject Subject, uuid stri
 	if _, err := c.tokens.get(ctx); err != nil { // its scope tells the dialect
 		return nil, err
 	}
-	read := func(form int) (answer []element, err error) {
-		complete := func() bool {
+	read := func(form int) ([]element, error) {
+		complete := func(answer []element) bool {
 			return !slices.ContainsFunc(answer, func(e element) bool { return e.DateFrom.IsZero() || e.DateTo.IsZero() })
 		}
-		err = c.get(ctx, OpAggregatedStats, subject, uuid, &answer, complete,
+		answer, err := get(ctx, c, OpAggregatedStats, subject, uuid, complete,
 			"aggregated-stats", from.UTC().Format(dayForms[form]), string(period), strconv.FormatInt(number, 10))
 		if err == nil {
 			c.dayForm.Store(int32(form) + 1)
@@ -162,48 +162,57 @@ func (c *Client) LastRun(ctx context.Context, subject Subject, uuid string) (Las
 		ExecutedAt   *wireTime `json:"executed_at"`
 		Duration     int64     `json:"duration"`
 	}
-	var answer lastRunAnswer
-	complete := func() bool { return answer.IsSuccessful != nil && answer.ExecutedAt != nil }
-	if err := c.get(ctx, OpLastRun, subject, uuid, &answer, complete, "last-run", "stats"); err != nil {
+	complete := func(answer lastRunAnswer) bool { return answer.IsSuccessful != nil && answer.ExecutedAt != nil }
+	answer, err := get(ctx, c, OpLastRun, subject, uuid, complete, "last-run", "stats")
+	if err != nil {
 		return LastRun{}, err
 	}
 	return LastRun{IsSuccessful: *answer.IsSuccessful, ExecutedAt: answer.ExecutedAt.Time, Duration: answer.Duration}, nil
 }
 
-// get reads one JSON answer about a pipeline or task. complete tells whether it holds what it must: the page of a
-// proxy may be JSON too, and must not pass for zeros.
-func (c *Client) get(ctx context.Context, op Op, subject Subject, uuid string, answer any, complete func() bool, path ...string) error {
-	uuid, err := lowerUUID(op, uuid)
-	if err != nil {
-		return err
+// get reads one JSON answer about a pipeline or task; callers who ask for the same at the same time share it, and must
+// not change it. complete tells whether it holds what it must: the page of a proxy may be JSON too, and must not pass
+// for zeros.
+func get[T any](ctx context.Context, c *Client, op Op, subject Subject, uuid string, complete func(T) bool, path ...string) (answer T, err error) {
+	if uuid, err = lowerUUID(op, uuid); err != nil {
+		return answer, err
 	}
 	r := request{op: op, method: http.MethodGet, path: append([]string{"stats", string(subject), uuid}, path...)}
-	for attempt := 0; ; attempt++ {
-		err := c.getOnce(ctx, r, answer, complete)
-		if !brokeOff(err) || !repeatBroken(ctx, c.reads, attempt) {
-			return err
+	shared, err := c.gets.do(ctx, c.url(r).Path, func(ctx context.Context) (any, error) {
+		for attempt := 0; ; attempt++ {
+			answer, err := getOnce(ctx, c, r, complete)
+			if !brokeOff(err) || !repeatBroken(ctx, c.reads, attempt) {
+				return answer, err
+			}
 		}
+	})
+	if _, ok := errors.AsType[*Error](err); err != nil && !ok {
+		err = c.newError(r, nil, err)
 	}
+	if err != nil {
+		return answer, err
+	}
+	return shared.(T), nil
 }
 
-func (c *Client) getOnce(ctx context.Context, r request, answer any, complete func() bool) error {
+func getOnce[T any](ctx context.Context, c *Client, r request, complete func(T) bool) (answer T, err error) {
 	resp, err := c.send(ctx, c.reads, r)
 	if err != nil {
-		return err
+		return answer, err
 	}
 	defer func() { _ = resp.Body.Close() }()
 	body, brokeOff, err := readBody(resp)
 	if err == nil {
-		if err = json.Unmarshal(body, answer); err != nil {
+		if err = json.Unmarshal(body, &answer); err != nil {
 			err = c.unreadable(r, body, fmt.Errorf("it is not the JSON expected (%w)", err))
-		} else if !complete() {
+		} else if !complete(answer) {
 			err = c.unreadable(r, body, errors.New("it lacks what Ylem answers"))
 		}
 	}
 	if err != nil {
 		e := c.newError(r, nil, cmp.Or(context.Cause(ctx), err))
 		e.StatusCode, e.brokeOff = resp.StatusCode, brokeOff
-		return e
+		return answer, e
 	}
-	return nil
+	return answer, nil
 }
