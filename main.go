@@ -4,8 +4,11 @@ package main
 import (
 	"cmp"
 	"flag"
+	"fmt"
+	"io"
 	"log"
 	"os"
+	"strings"
 
 	"github.com/hashicorp/terraform-plugin-go/tfprotov6/tf6server"
 
@@ -20,13 +23,16 @@ func main() {
 	flag.Parse()
 
 	limitLogs()
+	// net/http prints what arrives unasked on an idle connection, which may be anything.
+	log.SetOutput(io.Discard)
 	var opts []tf6server.ServeOpt
 	if *debug {
 		opts = append(opts, tf6server.WithManagedDebug())
 	}
 	err := tf6server.Serve("registry.terraform.io/ylem-co/ylem", provider.NewServer(version), opts...)
 	if err != nil {
-		log.Fatal(err)
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(1)
 	}
 }
 
@@ -34,6 +40,9 @@ func main() {
 // down to each step of its own, for Terraform to read and to drop: half the time of a plan with many data sources.
 func limitLogs() {
 	level := cmp.Or(os.Getenv("TF_LOG_PROVIDER"), os.Getenv("TF_LOG"), "OFF")
+	if strings.EqualFold(level, "JSON") { // everything, in another form
+		level = "TRACE"
+	}
 	for _, name := range []string{"TF_LOG_SDK", "TF_LOG_PROVIDER_YLEM"} {
 		if os.Getenv(name) == "" {
 			_ = os.Setenv(name, level) // it cannot fail with these names

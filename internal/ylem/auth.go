@@ -3,6 +3,7 @@ package ylem
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"net/http"
 	"net/url"
@@ -21,12 +22,12 @@ import (
 // the server refuses must be replaced before it expires, and a caller that gives up must not end the request
 // that others wait for.
 type tokenSource struct {
-	fetch func() (*oauth2.Token, error)
+	fetch func(context.Context) (*oauth2.Token, error)
 	group singleflight.Group
 
 	mu      sync.Mutex
 	token   *oauth2.Token
-	issued  []string // all tokens so far: also an old one must not be shown
+	issued  []string // the last tokens, newest first: also an old one must not be shown
 	refused error    // the credentials do not change within a process, and neither does this answer
 }
 
@@ -41,20 +42,28 @@ func newTokenSource(cfg Config, endpoint *url.URL, client *retryablehttp.Client,
 		// Ylem separates scopes by commas, x/oauth2 by spaces.
 		credentials.Scopes = []string{strings.Join(cfg.Scopes, ",")}
 	}
-	return &tokenSource{fetch: func() (*oauth2.Token, error) {
-		ctx := context.WithValue(context.Background(), tokenFailedKey{}, new(atomic.Bool))
+	s := new(tokenSource)
+	s.fetch = func(ctx context.Context) (*oauth2.Token, error) {
+		ctx = withRepeats(context.WithValue(ctx, tokenFailedKey{}, new(atomic.Bool)), client.RetryMax)
 		for attempt := 0; ; attempt++ {
 			seen := &seenAnswer{RoundTripper: &retryablehttp.RoundTripper{Client: client}}
 			token, err := credentials.Token(context.WithValue(ctx, oauth2.HTTPClient, &http.Client{Transport: seen}))
+			if err == nil && len(token.AccessToken)+len(token.RefreshToken) > maxTokens {
+				err = fmt.Errorf("the tokens have more than %d bytes", maxTokens)
+			}
 			if err == nil {
 				return token, nil
 			}
 			if !seen.body.failed || !repeatBroken(ctx, client, attempt) {
-				return nil, newTokenError(endpoint.String(), seen.status, err, secrets)
+				return nil, newTokenError(endpoint.String(), seen.status, err, slices.Concat(secrets, s.issuedTokens()))
 			}
 		}
-	}}
+	}
+	return s
 }
+
+// maxTokens is the length of the longest pair of tokens, in bytes. Ylem's have 96.
+const maxTokens = 16 << 10
 
 // seenAnswer notes what x/oauth2 keeps to itself of an answer that is no token.
 type seenAnswer struct {
@@ -88,6 +97,10 @@ func (s *tokenSource) get(ctx context.Context) (*oauth2.Token, error) {
 		return nil, refused
 	}
 
+	caller := ctx
+	if a, ok := ctx.Value(attemptKey{}).(*attempt); ok {
+		caller = a.caller // the request for a token is no attempt to start a run
+	}
 	fetched := s.group.DoChan("", func() (any, error) {
 		s.mu.Lock()
 		token := s.token
@@ -95,7 +108,7 @@ func (s *tokenSource) get(ctx context.Context) (*oauth2.Token, error) {
 		if token.Valid() { // fetched by the one before, between the check above and here
 			return token, nil
 		}
-		token, err := s.fetch()
+		token, err := s.fetch(context.WithoutCancel(caller))
 		s.mu.Lock()
 		defer s.mu.Unlock()
 		if e, ok := errors.AsType[*Error](err); ok && e.refusesCredentials() {
@@ -103,7 +116,8 @@ func (s *tokenSource) get(ctx context.Context) (*oauth2.Token, error) {
 		}
 		s.token = token
 		if token != nil {
-			s.issued = append(s.issued, token.AccessToken, token.RefreshToken)
+			// More than a few are of no use to anybody, and one that lives for a second would make many.
+			s.issued = append([]string{token.AccessToken, token.RefreshToken}, s.issued[:min(len(s.issued), 8)]...)
 		}
 		return token, err
 	})

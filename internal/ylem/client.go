@@ -93,13 +93,18 @@ func New(cfg Config) (*Client, error) {
 		}
 		c.secrets = append(c.secrets, value)
 	}
-	httpClient := &http.Client{
-		Transport: newTransport(cfg, c.skew, logger),
-		Timeout:   cfg.RequestTimeout,
+	// net/http repeats a POST over HTTP/2 where the server resets its stream, and tells nobody.
+	var both, one http.Protocols
+	both.SetHTTP1(true)
+	both.SetHTTP2(true)
+	one.SetHTTP1(true)
+	newHTTP := func(protocols *http.Protocols) *http.Client {
+		return &http.Client{Transport: newTransport(cfg, protocols, c.skew, logger), Timeout: cfg.RequestTimeout}
 	}
-	c.reads = newRetryClient(httpClient, cfg, repeatReads)
-	c.starts = newRetryClient(httpClient, cfg, repeatUnstartedRuns)
-	c.tokens = newTokenSource(cfg, c.base.JoinPath("oauth", "token"), newRetryClient(httpClient, cfg, repeatTokens), c.secrets)
+	reads := newHTTP(&both)
+	c.reads = newRetryClient(reads, cfg, repeatReads)
+	c.starts = newRetryClient(newHTTP(&one), cfg, repeatUnstartedRuns)
+	c.tokens = newTokenSource(cfg, c.base.JoinPath("oauth", "token"), newRetryClient(reads, cfg, repeatTokens), c.secrets)
 	return c, nil
 }
 
@@ -208,20 +213,23 @@ func (c *Client) url(r request) *url.URL {
 	return &u
 }
 
-// maxBody bounds every answer but logs, in bytes: 80 years of days, the largest there is, have half as many.
-const maxBody = 8 << 20
+// What an answer may have, in bytes: 80 years of days, the largest of statistics, have half of maxBody.
+const (
+	maxBody    = 8 << 20
+	maxRunBody = 1 << 20
+)
 
 // readBody reads the whole answer. brokeOff tells that it did not come whole, which asking again may mend.
-func readBody(resp *http.Response) (body []byte, brokeOff bool, err error) {
-	body, err = io.ReadAll(io.LimitReader(resp.Body, maxBody+1))
-	if err == nil && len(body) > maxBody {
-		return nil, false, fmt.Errorf("it is longer than %d MiB", maxBody>>20)
+func readBody(resp *http.Response, limit int64) (body []byte, brokeOff bool, err error) {
+	body, err = io.ReadAll(io.LimitReader(resp.Body, limit+1))
+	if err == nil && int64(len(body)) > limit {
+		return nil, false, fmt.Errorf("it is longer than %d MiB", limit>>20)
 	}
 	return body, err != nil, err
 }
 
 // send fetches a token, sends the request, and once more with a new token when the first one was refused.
-// Answers other than 2xx are errors. The caller closes the body.
+// Answers other than 2xx are errors. The caller closes the body, and has said how many repeats there may be.
 func (c *Client) send(ctx context.Context, client *retryablehttp.Client, r request) (*http.Response, error) {
 	for renewed := false; ; renewed = true {
 		token, err := c.tokens.get(ctx)

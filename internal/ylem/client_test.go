@@ -78,7 +78,8 @@ func TestValidUUID(t *testing.T) {
 	}
 }
 
-// The certificate authority of the configuration is used, HTTP/2 is spoken, and the configuration is left as it was.
+// The certificate authority of the configuration is used, HTTP/2 is spoken but for runs, and the configuration is left as
+// it was. Over HTTP/2, net/http repeats a POST whose stream the server resets.
 func TestTLS(t *testing.T) {
 	t.Parallel()
 	f := newFake(t, nil)
@@ -86,8 +87,12 @@ func TestTLS(t *testing.T) {
 	protocols := map[string]bool{}
 	f.api = func(w http.ResponseWriter, r *http.Request) {
 		mu.Lock()
-		protocols[r.Proto] = true
+		protocols[r.Method+" "+r.Proto] = true
 		mu.Unlock()
+		if r.Method == http.MethodPost {
+			answer(http.StatusCreated, startedRun)(w, r)
+			return
+		}
 		answerJSON(lastRun)(w, r)
 	}
 	server := httptest.NewUnstartedServer(f)
@@ -99,11 +104,15 @@ func TestTLS(t *testing.T) {
 	pool := x509.NewCertPool()
 	pool.AddCert(server.Certificate())
 	shared := &tls.Config{RootCAs: pool, MinVersion: tls.VersionTLS12}
-	if err := callLastRun(t.Context(), newClientAt(t, server.URL+prefix, func(cfg *ylem.Config) { cfg.TLS = shared })); err != nil {
+	client := newClientAt(t, server.URL+prefix, func(cfg *ylem.Config) { cfg.TLS = shared })
+	if err := callLastRun(t.Context(), client); err != nil {
 		t.Fatal(err)
 	}
-	if !protocols["HTTP/2.0"] || len(protocols) != 1 {
-		t.Errorf("spoke %v, want HTTP/2.0", protocols)
+	if _, err := client.RunPipeline(t.Context(), pipelineUUID, nil); err != nil {
+		t.Fatal(err)
+	}
+	if !protocols["GET HTTP/2.0"] || !protocols["POST HTTP/1.1"] || len(protocols) != 2 {
+		t.Errorf("spoke %v", protocols)
 	}
 	if len(shared.NextProtos) != 0 {
 		t.Errorf("the configuration was changed: %v", shared.NextProtos)

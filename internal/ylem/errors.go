@@ -5,8 +5,10 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
 	"net/url"
+	"slices"
 	"strings"
 	"time"
 	"unicode"
@@ -129,6 +131,16 @@ func newTokenError(url string, status int, err error, secrets []string) *Error {
 		e.Err = cause(err, secrets)
 		return e
 	}
+	// Also an answer that is an error may hold tokens.
+	var answer struct {
+		AccessToken  string `json:"access_token"`
+		RefreshToken string `json:"refresh_token"`
+	}
+	if err := json.Unmarshal(refused.Body, &answer); err == nil {
+		secrets = append(slices.Clone(secrets), answer.AccessToken, answer.RefreshToken)
+	} else if read := letters(string(refused.Body)); strings.Contains(read, "accesstoken") || strings.Contains(read, "refreshtoken") {
+		refused.Body = []byte("(hidden, as it seems to hold a token)")
+	}
 	e.fill(refused.Response, refused.Body, secrets)
 	if refused.ErrorCode != "" {
 		e.Code = Shorten(redact(refused.ErrorCode, secrets))
@@ -158,7 +170,11 @@ func cause(err error, secrets []string) error {
 	if err == nil {
 		return nil
 	}
-	if text := Shorten(redact(err.Error(), secrets)); text != err.Error() {
+	hide := redact
+	if _, ok := errors.AsType[*net.OpError](err); ok || errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {
+		hide = replaceSecrets // no word of these is the server's
+	}
+	if text := Shorten(hide(err.Error(), secrets)); text != err.Error() {
 		return &redactedError{text: text, err: err}
 	}
 	return err

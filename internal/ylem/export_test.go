@@ -38,6 +38,9 @@ func BodyMessage(body []byte) string { return Shorten(bodyMessage(body)) }
 // Redact takes one secret out of a text.
 func Redact(text, secret string) string { return redact(text, []string{secret}) }
 
+// Remembered is how many tokens the client still knows, access and refresh tokens together.
+func Remembered(c *Client) int { return len(c.tokens.issuedTokens()) }
+
 // RepeatRun is the policy for run requests, after an attempt that did or did not get a connection.
 func RepeatRun(ctx context.Context, connected bool, resp *http.Response, err error) bool {
 	ctx, attempt := withAttempt(ctx)
@@ -65,4 +68,5 @@ func Backoff(cfg Config, attempt int, resp *http.Response) time.Duration {
 // SetTransport replaces what opens connections; everything above it stays.
 func (c *Client) SetTransport(base http.RoundTripper) {
 	c.reads.HTTPClient.Transport.(*transport).base = base
+	c.starts.HTTPClient.Transport.(*transport).base = base
 }

@@ -2,6 +2,7 @@ package ylem_test
 
 import (
 	"bytes"
+	"encoding/base64"
 	"errors"
 	"fmt"
 	"io"
@@ -51,7 +52,10 @@ func TestAnswersWithoutEnd(t *testing.T) {
 				err := do(t.Context(), newClient(t, newFake(t, endless(test.begin, test.text, &written))), pipelineUUID)
 				e := asError(t, err)
 				want, most := "it is longer than 8 MiB", int64(ylem.MaxBody)
-				if call == "logs" {
+				switch call {
+				case "run":
+					want = "it is longer than 1 MiB"
+				case "logs":
 					want, most = "a row is longer than", ylem.MaxRow
 				}
 				if !strings.Contains(err.Error(), want) || e.MaybeStarted != (call == "run") || e.StatusCode/100 != 2 {
@@ -119,6 +123,41 @@ func TestRowsWithoutEnd(t *testing.T) {
 				t.Errorf("%d bytes were read", body.read)
 			}
 		})
+	}
+}
+
+// Elements take far more memory than their text: a short answer may be large.
+func TestListsOfNothing(t *testing.T) {
+	t.Parallel()
+	body := "[" + strings.Repeat("{},", 300_000) + "{}]"
+	for _, call := range []string{"run", "aggregated stats"} {
+		t.Run(call, func(t *testing.T) {
+			t.Parallel()
+			status := map[string]int{"run": 201, "aggregated stats": 200}[call]
+			err := calls[call](t.Context(), newClient(t, newFake(t, answer(status, body, "Content-Type", typeJSON))), pipelineUUID)
+			if err == nil || !strings.Contains(err.Error(), "an array has more than 50000 elements") {
+				t.Errorf("error is %v", err)
+			}
+		})
+	}
+	if faults := (ylem.LogRow{Output: base64.StdEncoding.EncodeToString([]byte(strings.ReplaceAll(body, "{}", `{"Message":"x"}`)))}).TaskErrors(); faults != nil {
+		t.Errorf("%d faults", len(faults))
+	}
+}
+
+// Tokens that live for a second make many, and are all remembered so that none is shown: but not for ever.
+func TestFewTokensAreRemembered(t *testing.T) {
+	t.Parallel()
+	f := newFake(t, answerJSON(lastRun))
+	f.token = func(w http.ResponseWriter, _ *http.Request) { grant(w, len(f.tokens()), 1, "stats:read") }
+	client := newClient(t, f)
+	for range 50 {
+		if err := callLastRun(t.Context(), client); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if n := ylem.Remembered(client); len(f.tokens()) != 50 || n != 10 {
+		t.Errorf("%d tokens of %d are remembered", n, len(f.tokens()))
 	}
 }
 

@@ -57,7 +57,7 @@ func (r LogRow) TaskErrors() []TaskError {
 	if !ok {
 		return nil
 	}
-	var faults []TaskError
+	var faults list[TaskError]
 	if json.Unmarshal([]byte(text), &faults) != nil {
 		return nil
 	}
@@ -106,6 +106,7 @@ func (c *Client) PipelineLogs(ctx context.Context, pipelineUUID string, from, to
 			return
 		}
 		r := request{op: OpLogs, method: http.MethodGet, path: []string{"stats", "pipelines", uuid, "logs", pathTime(from), pathTime(to)}}
+		ctx := withRepeats(ctx, c.reads.RetryMax)
 		for attempt := 0; ; attempt++ {
 			seen, err := c.yieldLogs(ctx, r, yield)
 			if err == nil {

@@ -455,7 +455,7 @@ func shortOutput(row LogRow) string {
 	}
 	faults = faults[:min(len(faults), 20)]
 	for i := range faults {
-		faults[i].Message = Shorten(faults[i].Message)
+		faults[i].Severity, faults[i].Message = Shorten(faults[i].Severity), Shorten(faults[i].Message)
 	}
 	short, _ := json.Marshal(faults) // plain structs always encode
 	return base64.StdEncoding.EncodeToString(short)

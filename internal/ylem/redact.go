@@ -2,57 +2,110 @@ package ylem
 
 import (
 	"cmp"
+	"encoding/base64"
 	"encoding/json"
-	"fmt"
+	"html"
 	"net/url"
+	"regexp"
 	"slices"
+	"strconv"
 	"strings"
-	"unicode/utf16"
+	"unicode"
 )
 
-// redact takes secrets out of what a server or a proxy may have echoed, also where it has escaped them, and makes
-// one line of it. It works on texts that are not shortened yet: half a secret is one too.
+// redact takes secrets out of what a server or a proxy may have echoed, and makes one line of it. Secrets in one of the
+// usual forms are replaced. A text that still holds a part of one, however it was escaped, is not shown at all: servers
+// quote in many ways, cut texts short, and quote half of an input.
 func redact(text string, secrets []string) string {
+	if text = replaceSecrets(text, secrets); holdsPart(text, secrets) {
+		return "(hidden, as it repeats what was sent)"
+	}
+	return text
+}
+
+func replaceSecrets(text string, secrets []string) string {
 	var forms []string
 	for _, secret := range secrets {
-		for _, form := range append(jsonForms(secret), secret, url.QueryEscape(secret), url.PathEscape(secret), withoutLineEnds.Replace(secret)) {
+		marshalled, _ := json.Marshal(secret) // strings always encode
+		quoted := string(marshalled[1 : len(marshalled)-1])
+		for _, form := range []string{secret, quoted, htmlEscapes.Replace(quoted), url.QueryEscape(secret), url.PathEscape(secret), withoutLineEnds.Replace(secret)} {
 			if form = oneLine(form); len(form) >= 4 { // shorter ones would garble every text, and are no secrets
 				forms = append(forms, form)
 			}
 		}
 	}
+	slices.Sort(forms)
+	forms = slices.Compact(forms)
 	// One secret may hold another.
-	slices.SortFunc(forms, func(a, b string) int { return cmp.Compare(len(b), len(a)) })
+	slices.SortStableFunc(forms, func(a, b string) int { return cmp.Compare(len(b), len(a)) })
 	text = oneLine(text)
 	for _, form := range forms {
-		text = strings.ReplaceAll(text, form, "(hidden)")
+		text = strings.ReplaceAll(text, form, mark)
 	}
 	return text
 }
 
-// jsonForms are the ways in which JSON encoders write a text: with or without escapes for HTML, for slashes and for
-// what is not ASCII.
-func jsonForms(text string) (forms []string) {
-	html, _ := json.Marshal(text) // strings always encode
-	plain := htmlEscapes.Replace(string(html))
-	for _, quoted := range []string{string(html), plain, strings.ReplaceAll(plain, "/", `\/`)} {
-		quoted = strings.TrimSuffix(strings.TrimPrefix(quoted, `"`), `"`)
-		var ascii strings.Builder
-		for _, r := range quoted {
-			if r < 0x80 {
-				ascii.WriteRune(r)
-			} else {
-				for _, unit := range utf16.Encode([]rune{r}) {
-					fmt.Fprintf(&ascii, `\u%04x`, unit)
-				}
+const mark = "(hidden)"
+
+// part is the length of the parts of a secret that are looked for, in letters and digits; shorter secrets are looked for
+// as a whole.
+const part = 8
+
+// holdsPart reports whether a part of a secret stands in a text, escaped or not.
+func holdsPart(text string, secrets []string) bool {
+	read := letters(strings.ReplaceAll(text, mark, "\x00"))
+	parts := map[string]bool{}
+	for _, secret := range secrets {
+		for _, form := range []string{secret, base64.StdEncoding.EncodeToString([]byte(secret))} {
+			form := letters(form)
+			if 4 <= len(form) && len(form) < part && strings.Contains(read, form) {
+				return true
+			}
+			for i := range len(form) - part + 1 {
+				parts[form[i:i+part]] = true
 			}
 		}
-		forms = append(forms, quoted, ascii.String())
 	}
-	return forms
+	for i := range len(read) - part + 1 {
+		if parts[read[i:i+part]] {
+			return true
+		}
+	}
+	return false
 }
 
-var htmlEscapes = strings.NewReplacer(`\u003c`, "<", `\u003e`, ">", `\u0026`, "&")
+// letters undoes the usual escapes, and leaves what they leave alone: letters and digits, in lower case. NUL stays as well.
+func letters(s string) string {
+	for range 3 { // escapes of escapes
+		before := s
+		s = escapes.ReplaceAllStringFunc(html.UnescapeString(s), func(escape string) string {
+			switch {
+			case escape[0] == '%':
+				code, _ := strconv.ParseUint(escape[1:], 16, 8) // the pattern has checked it
+				return string([]byte{byte(code)})
+			case escape[1] == 'u':
+				code, _ := strconv.ParseUint(escape[2:], 16, 16)
+				return string(rune(code))
+			default: // a line end or the like
+				return " "
+			}
+		})
+		if s == before {
+			break
+		}
+	}
+	return strings.Map(func(r rune) rune {
+		if unicode.IsLetter(r) || unicode.IsDigit(r) || r == 0 {
+			return unicode.ToLower(r)
+		}
+		return -1
+	}, s)
+}
+
+var (
+	escapes     = regexp.MustCompile(`%[0-9a-fA-F]{2}|\\u[0-9a-fA-F]{4}|\\[nrtbf]`)
+	htmlEscapes = strings.NewReplacer(`\u003c`, "<", `\u003e`, ">", `\u0026`, "&")
+)
 
 // oneLine makes texts comparable whose line ends were changed on the way, as they are in headers.
 func oneLine(s string) string { return strings.Join(strings.Fields(s), " ") }

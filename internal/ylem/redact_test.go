@@ -2,6 +2,7 @@ package ylem_test
 
 import (
 	"encoding/json"
+	"net/http"
 	"net/url"
 	"strings"
 	"testing"
@@ -10,21 +11,72 @@ import (
 	"github.com/ylem-co/terraform-provider-ylem/internal/ylem"
 )
 
-// Servers write JSON in other ways than Go does.
-func TestSecretsAreFoundInForeignJSON(t *testing.T) {
+// Servers, proxies and their error pages quote what they were sent in many ways, and not always whole.
+func TestSecretsAreFoundHoweverTheyAreQuoted(t *testing.T) {
 	t.Parallel()
-	for secret, echo := range map[string]string{
-		"tést-secret":         `t\u00e9st-secret`,
-		"a/b/secret":          `a\/b\/secret`,
-		"é/secret":            `\u00e9\/secret`,
-		"secret 😀":            `secret \ud83d\ude00`,
-		`{"a":"b&c<secret>"}`: `{\"a\":\"b&c<secret>\"}`,
+	for secret, echoes := range map[string][]string{
+		"tést-secret":  {`t\u00e9st-secret`, `t\u00E9st-secret`, `t&eacute;st-secret`, `t%C3%A9st-secret`, `t%c3%a9st-secret`, `t\\u00e9st-secret`, "TÉST-SECRET"},
+		"a/b/secret1":  {`a\/b\/secret1`, `a%2Fb%2Fsecret1`, `a%2fb%2fsecret1`, `a%252Fb%252Fsecret1`, `a&#x2F;b&#47;secret1`},
+		"a b+c=secret": {"a%20b%2Bc%3Dsecret", "a+b%2bc%3dsecret", "a b+c&#61;secret"},
+		"secret 😀":     {`secret \ud83d\ude00`, "secret%20%F0%9F%98%80"},
+		`{"a":"b&c<secret>"}`: {
+			`{\"a\":\"b&c<secret>\"}`, `{&quot;a&quot;:&quot;b&amp;c&lt;secret&gt;&quot;}`, `{&#34;a&#34;:&#34;b&amp;c&lt;secret&gt;&#34;}`,
+			`{ "a": "b\u0026c\u003csecret\u003e" }`, `{\\\"a\\\":\\\"b&c<secret>\\\"}`,
+		},
+		`{"user":"me","password":"hunter22-secret"}`: {`bad password hunter22-secret`, `{"password": "hunter22-secret", "user": "me"}`, `password=hunter22%2Dsecret`},
+		"client-secret-0123456789":                   {"client-secret-01", "secret-0123456789", "Y2xpZW50LXNlY3JldC0wMTIzNDU2Nzg5"},
+		"TOKENSECRETOFMANYLETTERS":                   {"tokensecretofmanyletters", "TokenSecretOfMany"},
 	} {
-		client := newClient(t, newFake(t, answer(400, `{"detail":"`+echo+`"}`)), func(cfg *ylem.Config) { cfg.ClientSecret = secret })
-		err := callLastRun(t.Context(), client)
-		if text := err.Error(); !strings.Contains(text, "(hidden)") || strings.Contains(text, "secret") {
-			t.Errorf("%q is seen in %s", secret, text)
+		for _, echo := range echoes {
+			for _, body := range []string{echo, `{"detail":"` + echo + `"}`, "<p>" + echo + "</p>"} {
+				client := newClient(t, newFake(t, answer(400, body)), func(cfg *ylem.Config) { cfg.ClientSecret = secret })
+				text := callLastRun(t.Context(), client).Error()
+				if _, shown, _ := strings.Cut(text, "400 Bad Request"); !strings.HasPrefix(shown, ": ") || strings.ContainsAny(shown, "0123456789") ||
+					!strings.Contains(shown, "(hidden") || strings.Contains(strings.ToLower(shown), "secret") {
+					t.Errorf("%q as %q is seen in %s", secret, body, text)
+				}
+			}
 		}
+	}
+}
+
+// What is not secret is shown.
+func TestMessagesAreShown(t *testing.T) {
+	t.Parallel()
+	const message = "Bad Request: parsing time as 2006-01-02 15:04:05"
+	client := newClient(t, newFake(t, answer(400, message)), func(cfg *ylem.Config) {
+		cfg.ClientSecret, cfg.Headers = "NZWXI3DFMQ2GS43F", map[string]string{"X-Team": "42", "X-Door": "door-key-7f3a9c"}
+	})
+	if text := callLastRun(t.Context(), client).Error(); !strings.HasSuffix(text, message) {
+		t.Error(text)
+	}
+	_, err := newClientAt(t, "http://127.0.0.1:1", func(cfg *ylem.Config) { cfg.MaxRetries = 0 }).RunPipeline(t.Context(), pipelineUUID, []byte("connection refused"))
+	if text := err.Error(); !strings.Contains(text, "127.0.0.1:1") {
+		t.Error(text)
+	}
+}
+
+// An answer of the token endpoint that is refused may hold tokens all the same.
+func TestTokensInErrorsAreHidden(t *testing.T) {
+	t.Parallel()
+	const token = `{"access_token":"LEAKEDACCESSTOKEN","refresh_token":"LEAKEDREFRESHTOKEN","expires_in":86400}`
+	for name, handler := range map[string]http.HandlerFunc{
+		"in a 502":         answer(502, token, "Content-Type", typeJSON),
+		"in a 400":         answer(400, token, "Content-Type", typeJSON),
+		"in a page":        answer(502, "<pre>"+token+"</pre>", "Content-Type", typeHTML),
+		"cut off":          answer(502, token[:40], "Content-Type", typeJSON),
+		"in a description": answer(200, `{"access_token":"LEAKEDACCESSTOKEN","error":"odd","error_description":"LEAKEDACCESSTOKEN was issued"}`, "Content-Type", typeJSON),
+		"too long":         answer(200, `{"access_token":"`+strings.Repeat("LEAKED", 10_000)+`"}`, "Content-Type", typeJSON),
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			f := newFake(t, answerJSON(lastRun))
+			f.token = handler
+			err := callLastRun(t.Context(), newClient(t, f))
+			if err == nil || strings.Contains(err.Error(), "LEAKED") {
+				t.Errorf("error is %v", err)
+			}
+		})
 	}
 }
 
@@ -35,8 +87,8 @@ func FuzzRedact(f *testing.F) {
 	f.Fuzz(func(t *testing.T, secret, before, after string) {
 		line := strings.Join(strings.Fields(secret), " ")
 		// Texts are UTF-8. What stands in place of a secret must not look like one.
-		const mark = "(hidden)"
-		if len(line) < 4 || !utf8.ValidString(secret) || strings.ContainsAny(secret, "()") || strings.Contains(mark, line) {
+		const mark, reason = "(hidden", "(hidden, as it repeats what was sent)"
+		if len(line) < 4 || !utf8.ValidString(secret) || strings.ContainsAny(secret, "()") || strings.Contains(reason, line) {
 			t.Skip()
 		}
 		plain, err := json.Marshal(secret)

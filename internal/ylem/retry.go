@@ -3,6 +3,7 @@ package ylem
 import (
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
 	"net/http"
 	"net/http/httptrace"
@@ -25,7 +26,10 @@ func newRetryClient(client *http.Client, cfg Config, policy retryablehttp.CheckR
 		RetryMax:     cfg.MaxRetries,
 		RetryWaitMin: wait,
 		RetryWaitMax: maxRetryWait,
-		CheckRetry:   policy,
+		CheckRetry: func(ctx context.Context, resp *http.Response, err error) (bool, error) {
+			repeat, err := policy(ctx, resp, err)
+			return repeat && spare(ctx), err
+		},
 		Backoff: func(low, high time.Duration, attempt int, resp *http.Response) time.Duration {
 			if pause := retryablehttp.DefaultBackoff(low, high, attempt, resp); 0 <= pause && pause <= high {
 				return pause
@@ -36,6 +40,19 @@ func newRetryClient(client *http.Client, cfg Config, policy retryablehttp.CheckR
 		ErrorHandler: retryablehttp.PassthroughErrorHandler,
 	}
 }
+
+// A call that sends several requests, because a token was refused or an answer broke off, has the repeats of one.
+type repeatsKey struct{}
+
+// withRepeats returns a context that allows so many repeats in all.
+func withRepeats(ctx context.Context, n int) context.Context {
+	left := new(atomic.Int64)
+	left.Store(int64(n))
+	return context.WithValue(ctx, repeatsKey{}, left)
+}
+
+// spare uses up a repeat, and reports whether there was one left.
+func spare(ctx context.Context) bool { return ctx.Value(repeatsKey{}).(*atomic.Int64).Add(-1) >= 0 }
 
 // repeatReads repeats what did not reach Ylem or what Ylem could not answer: connection errors, 429 and 5xx
 // (the gateway answers 500 for a service that is down).
@@ -59,7 +76,7 @@ type tokenFailedKey struct{}
 // repeatBroken reports, after a pause, whether to ask again because an answer broke off after its status: then the
 // retry client is already done with it.
 func repeatBroken(ctx context.Context, client *retryablehttp.Client, attempt int) bool {
-	if attempt >= client.RetryMax {
+	if !spare(ctx) {
 		return false
 	}
 	select {
@@ -89,7 +106,7 @@ func withAttempt(ctx context.Context) (context.Context, *attempt) {
 	a := &attempt{caller: ctx}
 	ctx = context.WithValue(context.WithoutCancel(ctx), attemptKey{}, a)
 	return httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{
-		// net/http looks for another connection only where it wrote nothing to the last one.
+		// Over HTTP/1.1, net/http looks for another connection only where it wrote nothing to the last one.
 		GetConn: func(string) { a.connected.Store(false) },
 		GotConn: func(httptrace.GotConnInfo) {
 			now := time.Now()
@@ -120,10 +137,11 @@ func repeatUnstartedRuns(ctx context.Context, resp *http.Response, err error) (b
 }
 
 // maybeStarted reports whether a run may have been started in spite of an answer. Ylem refuses with 400, 401, 403
-// and 404 before it starts one; a proxy that gave up waiting (408, 460, 499) and a conflict (409) say nothing.
+// and 404 before it starts one; a proxy that gave up waiting (408, 460, 499) and a conflict (409) say nothing, and 303
+// says that something was done.
 func maybeStarted(status int, header http.Header) bool {
 	switch status {
-	case http.StatusRequestTimeout, http.StatusConflict, 460, 499:
+	case http.StatusSeeOther, http.StatusRequestTimeout, http.StatusConflict, 460, 499:
 		return true
 	default:
 		return status >= 500 && !putOff(status, header)
@@ -148,8 +166,13 @@ type transport struct {
 	logger    *slog.Logger
 }
 
-func newTransport(cfg Config, skew *atomic.Int64, logger *slog.Logger) http.RoundTripper {
+// maxHeader bounds the headers of an answer, in bytes.
+const maxHeader = 256 << 10
+
+func newTransport(cfg Config, protocols *http.Protocols, skew *atomic.Int64, logger *slog.Logger) http.RoundTripper {
 	base := http.DefaultTransport.(*http.Transport).Clone()
+	base.Protocols = protocols
+	base.MaxResponseHeaderBytes = maxHeader
 	base.TLSClientConfig = cfg.TLS.Clone() // net/http changes it
 	base.MaxIdleConnsPerHost = 64          // terraform -parallelism=50 keeps that many at work
 	return &transport{base: base, userAgent: cfg.UserAgent, headers: cfg.Headers, skew: skew, logger: logger}
@@ -177,6 +200,11 @@ func (t *transport) RoundTrip(req *http.Request) (*http.Response, error) {
 	if err != nil {
 		t.logger.LogAttrs(req.Context(), slog.LevelDebug, "Ylem request failed", attrs...)
 		return nil, err
+	}
+	if resp.StatusCode < 200 {
+		// 101 hands over a connection that no timeout ends, and less is no status at all.
+		_ = resp.Body.Close()
+		return nil, fmt.Errorf("the answer has the status %d, which is none", resp.StatusCode)
 	}
 	// A redirect would carry the token to another host, or repeat a run request: without this header nobody follows it,
 	// and nobody stumbles over one that is no URL.

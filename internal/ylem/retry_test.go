@@ -292,6 +292,82 @@ func TestRepeatedOnTheWire(t *testing.T) {
 	}
 }
 
+// A call has max_retries repeats in all, also where it is refused first, then answered in part, then not at all.
+func TestRepeatsAreCountedOverAll(t *testing.T) {
+	t.Parallel()
+	for name, call := range calls {
+		if name == "run" {
+			continue // is never asked again once it was answered in part
+		}
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) {
+				var n atomic.Int64
+				f := newFake(t, func(w http.ResponseWriter, _ *http.Request) {
+					switch n.Add(1) % 3 {
+					case 0:
+						w.WriteHeader(http.StatusUnauthorized)
+					case 1:
+						w.WriteHeader(http.StatusBadGateway)
+					default:
+						w.Header().Set("Content-Length", "100")
+						_, _ = io.WriteString(w, "[")
+						_ = http.NewResponseController(w).Flush()
+						panic(http.ErrAbortHandler)
+					}
+				})
+				client, _ := newPipeClient(t, f, func(cfg *ylem.Config) { cfg.MaxRetries = 6 })
+				if err := call(t.Context(), client, pipelineUUID); err == nil {
+					t.Error("no error")
+				}
+				// What a new token repeats is no repeat.
+				unauthorized := int(n.Load()) / 3
+				if got := len(f.calls()) - unauthorized; got != 7 {
+					t.Errorf("%d requests, want 7", got)
+				}
+			})
+		})
+	}
+}
+
+// What is no answer by the rules of HTTP ends the call, although the connection goes on.
+func TestStatusesThatAreNone(t *testing.T) {
+	t.Parallel()
+	for name, raw := range map[string]string{
+		"101":            "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n",
+		"101, no header": "HTTP/1.1 101 Switching Protocols\r\n\r\n",
+		"000":            "HTTP/1.1 000 Nothing\r\nContent-Length: 0\r\n\r\n",
+		"100 only":       "HTTP/1.1 100 Continue\r\n\r\n",
+	} {
+		for call, do := range calls {
+			t.Run(name+"/"+call, func(t *testing.T) {
+				t.Parallel()
+				synctest.Test(t, func(t *testing.T) {
+					f := newFake(t, func(w http.ResponseWriter, _ *http.Request) {
+						conn, _, err := http.NewResponseController(w).Hijack()
+						if err != nil {
+							t.Error(err)
+							return
+						}
+						_, _ = io.WriteString(conn, raw)
+						_, _ = io.Copy(io.Discard, conn) // until the client closes it
+						_ = conn.Close()
+					})
+					client, _ := newPipeClient(t, f)
+					begin := time.Now()
+					e := asError(t, do(t.Context(), client, pipelineUUID))
+					if e.StatusCode != 0 || e.Err == nil || e.MaybeStarted != (call == "run") {
+						t.Errorf("error is %+v", e)
+					}
+					if took := time.Since(begin); took > 4*time.Minute {
+						t.Errorf("over after %s", took)
+					}
+				})
+			})
+		}
+	}
+}
+
 // A 401 proves that nothing was started, so what comes after it is judged anew.
 func TestRunRefusedAfterRenewedToken(t *testing.T) {
 	t.Parallel()
@@ -444,8 +520,8 @@ func TestInterruptedRunIsNeitherLostNorRepeated(t *testing.T) {
 func TestStatusesThatLeaveDoubt(t *testing.T) {
 	t.Parallel()
 	for status, doubt := range map[int]bool{
-		408: true, 409: true, 460: true, 499: true, 500: true, 502: true, 503: true, 504: true, 599: true,
-		302: false, 303: false, 307: false, 400: false, 401: false, 403: false, 404: false, 405: false, 413: false, 415: false, 429: false,
+		303: true, 408: true, 409: true, 460: true, 499: true, 500: true, 502: true, 503: true, 504: true, 599: true,
+		302: false, 307: false, 400: false, 401: false, 403: false, 404: false, 405: false, 413: false, 415: false, 429: false,
 	} {
 		client := newClient(t, newFake(t, answer(status, "")), func(cfg *ylem.Config) { cfg.MaxRetries = 0 })
 		before := time.Now().Add(-time.Second)

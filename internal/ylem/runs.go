@@ -1,6 +1,7 @@
 package ylem
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -52,7 +53,7 @@ func (c *Client) RunPipeline(ctx context.Context, pipelineUUID string, input []b
 	}
 	defer c.runSlots.Release(1)
 
-	sendCtx, attempt := withAttempt(ctx)
+	sendCtx, attempt := withAttempt(withRepeats(ctx, c.starts.RetryMax))
 	sendCtx, cancel := context.WithCancel(sendCtx)
 	defer cancel()
 	// An answer that is on its way is worth a moment: without it nobody knows the run.
@@ -83,7 +84,7 @@ func (c *Client) RunPipeline(ctx context.Context, pipelineUUID string, input []b
 	if date, err := http.ParseTime(resp.Header.Get("Date")); err == nil {
 		run.TriggeredAt = date.UTC()
 	}
-	body, _, err := readBody(resp)
+	body, _, err := readBody(resp, maxRunBody)
 	if err == nil {
 		if run.UUID, run.TaskRuns, err = decodeRun(body); err != nil {
 			err = c.unreadable(r, body, err)
@@ -119,16 +120,18 @@ func (a runAnswer) runUUID() string {
 // decodeRun understands all three forms of the answer: {"pipeline_run_uuid"}, the older {"workflow_run_uuid"},
 // and the reference's array of pending task runs.
 func decodeRun(body []byte) (uuid string, tasks []PendingTaskRun, err error) {
-	if len(strings.TrimSpace(string(body))) == 0 {
+	var answers list[runAnswer]
+	switch body = bytes.TrimSpace(body); {
+	case len(body) == 0:
 		return "", nil, errors.New("it is empty and names no run")
+	case body[0] == '[':
+		err = json.Unmarshal(body, &answers)
+	default:
+		answers = make([]runAnswer, 1)
+		err = json.Unmarshal(body, &answers[0])
 	}
-	var answers []runAnswer
-	if err := json.Unmarshal(body, &answers); err != nil {
-		var one runAnswer
-		if err := json.Unmarshal(body, &one); err != nil {
-			return "", nil, fmt.Errorf("it is not the JSON expected (%w)", err)
-		}
-		answers = []runAnswer{one}
+	if err != nil {
+		return "", nil, fmt.Errorf("it is not the JSON expected (%w)", err)
 	}
 	for _, answer := range answers {
 		if uuid == "" {

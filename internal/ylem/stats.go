@@ -1,6 +1,7 @@
 package ylem
 
 import (
+	"bytes"
 	"cmp"
 	"context"
 	"encoding/json"
@@ -104,8 +105,8 @@ func (c *Client) AggregatedStats(ctx context.Context, subject Subject, uuid stri
 	if _, err := c.tokens.get(ctx); err != nil { // its scope tells the dialect
 		return nil, err
 	}
-	read := func(form int) ([]element, error) {
-		complete := func(answer []element) bool {
+	read := func(form int) (list[element], error) {
+		complete := func(answer list[element]) bool {
 			return !slices.ContainsFunc(answer, func(e element) bool { return e.DateFrom.IsZero() || e.DateTo.IsZero() })
 		}
 		answer, err := get(ctx, c, OpAggregatedStats, subject, uuid, complete,
@@ -170,6 +171,37 @@ func (c *Client) LastRun(ctx context.Context, subject Subject, uuid string) (Las
 	return LastRun{IsSuccessful: *answer.IsSuccessful, ExecutedAt: answer.ExecutedAt.Time, Duration: answer.Duration}, nil
 }
 
+// list is an array that is not trusted to be short: elements take far more memory than their text.
+type list[T any] []T
+
+// maxList is how many elements an array may have: 80 years have 29,950 days.
+const maxList = 50_000
+
+func (l *list[T]) UnmarshalJSON(data []byte) error {
+	decoder := json.NewDecoder(bytes.NewReader(data))
+	switch token, err := decoder.Token(); {
+	case err != nil:
+		return err
+	case token == nil:
+		*l = nil
+		return nil
+	case token != json.Delim('['):
+		return json.Unmarshal(data, (*[]T)(l)) // for its words
+	}
+	*l = list[T]{}
+	for decoder.More() {
+		if len(*l) == maxList {
+			return fmt.Errorf("an array has more than %d elements", maxList)
+		}
+		var element T
+		if err := decoder.Decode(&element); err != nil {
+			return err
+		}
+		*l = append(*l, element)
+	}
+	return nil
+}
+
 // get reads one JSON answer about a pipeline or task; callers who ask for the same at the same time share it, and must
 // not change it. complete tells whether it holds what it must: the page of a proxy may be JSON too, and must not pass
 // for zeros.
@@ -179,6 +211,7 @@ func get[T any](ctx context.Context, c *Client, op Op, subject Subject, uuid str
 	}
 	r := request{op: op, method: http.MethodGet, path: append([]string{"stats", string(subject), uuid}, path...)}
 	shared, err := c.gets.do(ctx, c.url(r).Path, func(ctx context.Context) (any, error) {
+		ctx = withRepeats(ctx, c.reads.RetryMax)
 		for attempt := 0; ; attempt++ {
 			answer, err := getOnce(ctx, c, r, complete)
 			if !brokeOff(err) || !repeatBroken(ctx, c.reads, attempt) {
@@ -201,7 +234,7 @@ func getOnce[T any](ctx context.Context, c *Client, r request, complete func(T) 
 		return answer, err
 	}
 	defer func() { _ = resp.Body.Close() }()
-	body, brokeOff, err := readBody(resp)
+	body, brokeOff, err := readBody(resp, maxBody)
 	if err == nil {
 		if err = json.Unmarshal(body, &answer); err != nil {
 			err = c.unreadable(r, body, fmt.Errorf("it is not the JSON expected (%w)", err))
