@@ -8,6 +8,7 @@ import (
 	"io"
 	"log"
 	"os"
+	"runtime/debug"
 	"strings"
 
 	"github.com/hashicorp/terraform-plugin-go/tfprotov6/tf6server"
@@ -19,14 +20,18 @@ import (
 var version = "dev"
 
 func main() {
-	debug := flag.Bool("debug", false, "wait for a debugger such as delve: print how Terraform attaches to this process")
+	attach := flag.Bool("debug", false, "wait for a debugger such as delve: print how Terraform attaches to this process")
 	flag.Parse()
 
 	limitLogs()
 	// net/http prints what arrives unasked on an idle connection, which may be anything.
 	log.SetOutput(io.Discard)
+	if os.Getenv("GOGC") == "" {
+		// What is alive is a few megabytes: more room above it takes a fifth off the processor's time, for ten megabytes.
+		debug.SetGCPercent(200)
+	}
 	var opts []tf6server.ServeOpt
-	if *debug {
+	if *attach {
 		opts = append(opts, tf6server.WithManagedDebug())
 	}
 	err := tf6server.Serve("registry.terraform.io/ylem-co/ylem", provider.NewServer(version), opts...)
