@@ -68,10 +68,16 @@ func (s server) UpgradeResourceState(ctx context.Context, req *tfprotov6.Upgrade
 }
 
 func (s server) ReadResource(ctx context.Context, req *tfprotov6.ReadResourceRequest) (*tfprotov6.ReadResourceResponse, error) {
+	if resp := refreshSettled(req); resp != nil {
+		return resp, nil
+	}
 	return call(ctx, req, s.ProviderServer.ReadResource)
 }
 
 func (s server) PlanResourceChange(ctx context.Context, req *tfprotov6.PlanResourceChangeRequest) (*tfprotov6.PlanResourceChangeResponse, error) {
+	if resp := planSettled(req); resp != nil {
+		return resp, nil
+	}
 	return call(ctx, req, s.ProviderServer.PlanResourceChange)
 }
 
