@@ -208,24 +208,7 @@ func TestAccFaultMatrix(t *testing.T) {
 	}
 	main := newServer(ylemtest.WithTLS(pool))
 	var config strings.Builder
-	config.WriteString(`
-variable "client_secret" {
-  type      = string
-  ephemeral = true
-}
-variable "header" {
-  type      = string
-  ephemeral = true
-}
-variable "key" {
-  type      = string
-  ephemeral = true
-}
-variable "input" {
-  type      = string
-  ephemeral = true
-}
-`)
+	config.WriteString(secretVariables)
 	provider := func(alias, url, more string) {
 		fmt.Fprintf(&config, `
 provider "ylem" {

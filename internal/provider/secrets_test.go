@@ -24,6 +24,26 @@ import (
 // secrets are texts that may appear nowhere, by what they are.
 type secrets map[string]string
 
+// secretVariables are how a configuration gets secrets that Terraform keeps out of plans.
+const secretVariables = `
+variable "client_secret" {
+  type      = string
+  ephemeral = true
+}
+variable "header" {
+  type      = string
+  ephemeral = true
+}
+variable "key" {
+  type      = string
+  ephemeral = true
+}
+variable "input" {
+  type      = string
+  ephemeral = true
+}
+`
+
 // forms are how a text could appear: as it is, in JSON, in a form or URL.
 func forms(text string) []string {
 	quoted, _ := json.Marshal(text)
@@ -65,23 +85,7 @@ func TestSecretsAppearNowhere(t *testing.T) {
 `,
 	}
 
-	tf := newTerraform(t, fmt.Sprintf(`
-variable "client_secret" {
-  type      = string
-  ephemeral = true
-}
-variable "header" {
-  type      = string
-  ephemeral = true
-}
-variable "key" {
-  type      = string
-  ephemeral = true
-}
-variable "input" {
-  type      = string
-  ephemeral = true
-}
+	tf := newTerraform(t, fmt.Sprintf(secretVariables+`
 variable "input_version" {
   type = number
 }

@@ -99,7 +99,9 @@ func call[Request, Response any](ctx context.Context, req Request, framework fun
 }
 
 // keptContext is another context, for a while.
-type keptContext struct{ current atomic.Pointer[context.Context] }
+type keptContext struct {
+	current atomic.Pointer[context.Context]
+}
 
 func (k *keptContext) Deadline() (time.Time, bool) { return (*k.current.Load()).Deadline() }
 func (k *keptContext) Done() <-chan struct{}       { return (*k.current.Load()).Done() }
