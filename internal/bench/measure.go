@@ -80,24 +80,25 @@ func newMachine(ctx context.Context, dir, binary string) (*machine, error) {
 	var version struct {
 		Terraform string `json:"terraform_version"`
 	}
-	out, err := m.run(ctx, dir, nil, "version", "-json")
-	if err == nil {
-		err = json.Unmarshal(out, &version)
+	var out bytes.Buffer
+	if _, err = m.run(ctx, dir, nil, &out, "version", "-json"); err == nil {
+		err = json.Unmarshal(out.Bytes(), &version)
 	}
 	m.version = "Terraform " + version.Terraform
 	return m, err
 }
 
-// run runs a terraform command that succeeds.
-func (m *machine) run(ctx context.Context, dir string, env []string, arguments ...string) ([]byte, error) {
-	var stdout, stderr bytes.Buffer
+// run runs a terraform command that succeeds, and tells its processor time. A log of 100,000 rows in a plan is not
+// kept: what it prints goes to stdout, if anywhere.
+func (m *machine) run(ctx context.Context, dir string, env []string, stdout io.Writer, arguments ...string) (cpu time.Duration, err error) {
+	var stderr bytes.Buffer
 	cmd := exec.CommandContext(ctx, m.terraform, arguments...)
-	cmd.Dir, cmd.Env, cmd.Stdout, cmd.Stderr = dir, slices.Concat(m.env, env), &stdout, &stderr
+	cmd.Dir, cmd.Env, cmd.Stdout, cmd.Stderr = dir, slices.Concat(m.env, env), stdout, &stderr
 	cmd.Cancel = func() error { return cmd.Process.Signal(os.Interrupt) }
 	if err := cmd.Run(); err != nil {
-		return nil, fmt.Errorf("terraform %s: %w\n%s%s", strings.Join(arguments, " "), err, stdout.Bytes(), stderr.Bytes())
+		return 0, fmt.Errorf("terraform %s: %w\n%s", strings.Join(arguments, " "), err, stderr.Bytes())
 	}
-	return stdout.Bytes(), nil
+	return cmd.ProcessState.UserTime() + cmd.ProcessState.SystemTime(), nil
 }
 
 // start measures how long the provider takes from its start until it is ready for a request; the best of n.
@@ -132,8 +133,9 @@ func (m *machine) start(ctx context.Context, n int) (best time.Duration, err err
 type result struct {
 	wall, alone                   time.Duration
 	requests, connections, tokens int
-	sent                          int // bytes of the answers
-	memory                        int64
+	sent                          int           // bytes of the answers
+	memory                        int64         // the provider's largest
+	cpu, aloneCPU                 time.Duration // of the provider's process, and of Terraform alone
 
 	http2 bool
 	body  time.Duration // that the server needs to send the log
@@ -164,10 +166,10 @@ func arguments(command string) []string {
 }
 
 // time runs the command.
-func (m *machine) time(ctx context.Context, w *workspace, command string) (time.Duration, error) {
+func (m *machine) time(ctx context.Context, w *workspace, command string) (wall, cpu time.Duration, err error) {
 	started := time.Now()
-	_, err := m.run(ctx, w.dir, w.env, arguments(command)...)
-	return time.Since(started), err
+	cpu, err = m.run(ctx, w.dir, w.env, nil, arguments(command)...)
+	return time.Since(started), cpu, err
 }
 
 // forget removes the state, so that the next apply begins anew.
@@ -192,7 +194,7 @@ func (m *machine) measure(ctx context.Context, c testCase, repeat int) (r result
 	}
 	if c.applied {
 		for _, w := range []*workspace{ours, alone} {
-			if _, err := m.time(ctx, w, "apply"); err != nil {
+			if _, _, err := m.time(ctx, w, "apply"); err != nil {
 				return r, err
 			}
 		}
@@ -208,17 +210,17 @@ func (m *machine) measure(ctx context.Context, c testCase, repeat int) (r result
 			ours.forget()
 			alone.forget()
 		}
-		took, err := m.time(ctx, alone, c.command)
+		wall, cpu, err := m.time(ctx, alone, c.command)
 		if err != nil {
 			return r, err
 		}
-		r.alone = best(r.alone, took)
+		r.alone, r.aloneCPU = best(r.alone, wall), best(r.aloneCPU, cpu)
 		s.ResetRequests()
 		connections := s.Connections()
-		if took, err = m.time(ctx, ours, c.command); err != nil {
+		if wall, _, err = m.time(ctx, ours, c.command); err != nil {
 			return r, err
 		}
-		r.wall = best(r.wall, took)
+		r.wall = best(r.wall, wall)
 		requests := s.Requests()
 		r.requests, r.connections, r.tokens = len(requests), s.Connections()-connections, len(s.Requests(ylemtest.RouteToken))
 		r.sent = 0
@@ -230,7 +232,7 @@ func (m *machine) measure(ctx context.Context, c testCase, repeat int) (r result
 	if !c.applied {
 		ours.forget()
 	}
-	r.memory, err = m.memory(ctx, ours, c.command)
+	r.memory, r.cpu, err = m.usage(ctx, ours, c.command)
 	return r, err
 }
 
@@ -241,19 +243,24 @@ func best(a, b time.Duration) time.Duration {
 	return min(a, b)
 }
 
-// memory is the largest that the provider's process gets. Terraform would not tell, so the provider is started here,
-// and Terraform told where it is; 0 where the system does not tell either.
-func (m *machine) memory(ctx context.Context, w *workspace, command string) (peak int64, err error) {
+// usage is the largest memory of the provider's process, and its processor time. Terraform would not tell, so the
+// provider is started here, and Terraform told where it is.
+func (m *machine) usage(ctx context.Context, w *workspace, command string) (memory int64, cpu time.Duration, err error) {
 	cmd := exec.CommandContext(ctx, m.provider, "-debug")
 	cmd.Env = slices.Concat(m.env, w.env)
 	stdout, err := cmd.StdoutPipe()
 	if err != nil {
-		return 0, err
+		return 0, 0, err
 	}
 	if err := cmd.Start(); err != nil {
-		return 0, err
+		return 0, 0, err
 	}
-	defer func() { _, _ = cmd.Process.Kill(), cmd.Wait() }()
+	ended := false
+	defer func() {
+		if !ended {
+			_, _ = cmd.Process.Kill(), cmd.Wait()
+		}
+	}()
 	attach := ""
 	for lines := bufio.NewScanner(stdout); attach == "" && lines.Scan(); {
 		if _, after, ok := strings.Cut(lines.Text(), "TF_REATTACH_PROVIDERS="); ok {
@@ -261,17 +268,23 @@ func (m *machine) memory(ctx context.Context, w *workspace, command string) (pea
 		}
 	}
 	go func() { _, _ = io.Copy(io.Discard, stdout) }()
-	if _, err := m.run(ctx, w.dir, slices.Concat(w.env, []string{"TF_REATTACH_PROVIDERS=" + attach}), arguments(command)...); err != nil {
-		return 0, err
+	if _, err := m.run(ctx, w.dir, slices.Concat(w.env, []string{"TF_REATTACH_PROVIDERS=" + attach}), nil, arguments(command)...); err != nil {
+		return 0, 0, err
 	}
 	// Not the usage that a process leaves when it ends: on Linux that is at least its parent's.
 	status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", cmd.Process.Pid))
-	if err != nil {
-		return 0, nil // another system than Linux
+	if err == nil {
+		_, after, _ := strings.Cut(string(status), "VmHWM:")
+		if _, err := fmt.Sscan(after, &memory); err != nil {
+			return 0, 0, err
+		}
 	}
-	_, after, _ := strings.Cut(string(status), "VmHWM:")
-	_, err = fmt.Sscan(after, &peak)
-	return peak << 10, err
+	if err := cmd.Process.Signal(os.Interrupt); err != nil {
+		return memory << 10, 0, nil // not on Windows
+	}
+	ended = true
+	_ = cmd.Wait()
+	return memory << 10, cmd.ProcessState.UserTime() + cmd.ProcessState.SystemTime(), nil
 }
 
 // fetchLog measures how long the server needs to send the log, and how long that is.
