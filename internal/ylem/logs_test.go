@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"runtime"
 	"slices"
 	"strings"
 	"sync"
@@ -402,6 +403,66 @@ func FuzzOutput(f *testing.F) {
 			}
 		}
 	})
+}
+
+// endlessLog sends a row over and over, and ends after so many.
+type endlessLog struct {
+	row  string
+	rows int
+	rest string
+}
+
+func (l *endlessLog) Read(b []byte) (int, error) {
+	if l.rest == "" {
+		switch l.rows--; {
+		case l.rows > 0:
+			l.rest = l.row + ","
+		case l.rows == 0:
+			l.rest = l.row + "]"
+		default:
+			return 0, io.EOF
+		}
+	}
+	n := copy(b, l.rest)
+	l.rest = l.rest[n:]
+	return n, nil
+}
+
+// A row costs its texts and little more, and what is not kept is not held, however many rows come. It
+// measures the heap of the process, so that no other test may run.
+func TestPipelineLogsMemory(t *testing.T) {
+	row := logRow(runUUID, strings.Repeat("W10=", 50))
+	decode := func(rows int) {
+		for _, err := range ylem.DecodeLogs(&endlessLog{row: row, rows: rows, rest: "["}, ylem.MaxRow) {
+			if err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	// Texts: run, task, type, output and time; the rest is what package json needs for a row.
+	if perRow := testing.AllocsPerRun(5, func() { decode(2000) }) / 2000; perRow > 10 {
+		t.Errorf("%.1f allocations for each row", perRow)
+	}
+	heap := func() uint64 {
+		var m runtime.MemStats
+		runtime.GC()
+		runtime.ReadMemStats(&m)
+		return m.HeapAlloc
+	}
+	before, n := heap(), 0
+	for _, err := range ylem.DecodeLogs(&endlessLog{row: row, rows: 20_000, rest: "["}, ylem.MaxRow) {
+		if err != nil {
+			t.Fatal(err)
+		}
+		if n++; n%5000 == 0 {
+			if now := heap(); now > before+1<<20 {
+				t.Errorf("after %d rows, %d KB are held", n, (now-before)>>10)
+			}
+		}
+	}
+	if n != 20_000 {
+		t.Errorf("%d rows", n)
+	}
 }
 
 // manyRows is a log of 100,000 rows, 2,000 of which are of the run runUUID.

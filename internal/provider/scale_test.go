@@ -1,0 +1,126 @@
+package provider
+
+import (
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/hashicorp/terraform-plugin-go/tfprotov6"
+	"github.com/hashicorp/terraform-plugin-go/tftypes"
+
+	"github.com/ylem-co/terraform-provider-ylem/internal/ylem"
+	"github.com/ylem-co/terraform-provider-ylem/internal/ylemtest"
+)
+
+// What must not grow is counted here; "make bench" measures time and memory.
+
+// secureConfig is config for a sandbox with TLS.
+func (s *sandbox) secureConfig(more string) string {
+	return fmt.Sprintf("provider \"ylem\" {\n  api_url = %q\n  client_id = %q\n  client_secret = %q\n  ca_cert_pem = <<EOT\n%sEOT\n}\n",
+		s.URL, s.client.ID, s.client.Secret, s.CertificatePEM()) + more
+}
+
+func TestThousandDataSources(t *testing.T) {
+	t.Parallel()
+	for name, test := range map[string]struct {
+		options     []ylemtest.Option
+		connections int
+	}{
+		// Terraform reads ten at once. A connection that is being made may come too late for the request that wanted it, and
+		// is kept for later: therefore not ten, but far from a thousand.
+		"HTTP/1.1": {nil, 20},
+		"HTTP/2":   {[]ylemtest.Option{ylemtest.WithHTTP2()}, 1},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			s := newSandbox(t, append(test.options, ylemtest.WithTLS(nil))...)
+			newTerraform(t, s.secureConfig(`
+data "ylem_pipeline_stats" "test" {
+  count         = 1000
+  pipeline_uuid = format("10000000-0000-4000-8000-%012d", count.index)
+  from          = "2024-01-01"
+  to            = "2024-02-01"
+}
+data "ylem_pipeline_last_run" "same" {
+  count         = 10
+  pipeline_uuid = "10000000-0000-4000-8000-000000000001"
+}
+`)).mustRun(t, 0, "plan")
+			same := s.count(ylemtest.RouteLastRun)
+			if tokens, stats := s.count(ylemtest.RouteToken), s.count(ylemtest.RouteStats); tokens != 1 || stats != 1000 || same > 10 {
+				t.Errorf("%d token requests, %d of statistics and %d of one last run, want 1, 1000 and at most 10", tokens, stats, same)
+			}
+			if n := s.Connections(); n > test.connections {
+				t.Errorf("%d connections, want at most %d", n, test.connections)
+			}
+			for _, r := range s.Requests() {
+				if want := map[bool]string{false: "HTTP/1.1", true: "HTTP/2.0"}[test.connections == 1]; r.Proto != want {
+					t.Fatalf("%s came by %s", r.Path, r.Proto)
+				}
+			}
+		})
+	}
+}
+
+// Runs whose end is known cost no request, however many they are.
+func TestManyFinishedRuns(t *testing.T) {
+	t.Parallel()
+	s := newSandbox(t)
+	task := ylemtest.NewUUID()
+	pipeline := s.AddPipeline(ylemtest.Pipeline{Tasks: []ylemtest.Task{{UUID: task}}}).UUID
+	tf := newTerraform(t, s.config(fmt.Sprintf("resource \"ylem_pipeline_run\" \"test\" {\n  count = 100\n  pipeline_uuid = %q\n"+
+		"  completion = { final_task_uuids = [%q] }\n}\n", pipeline, task)))
+	tf.mustRun(t, 0, "apply", "-auto-approve")
+	tf.mustRun(t, 0, "apply", "-auto-approve", "-refresh-only") // it finds that they have finished
+	s.ResetRequests()
+	tf.mustRun(t, 0, "plan", "-detailed-exitcode")
+	if n := len(s.Requests()); n != 0 {
+		t.Errorf("%d requests, want 0", n)
+	}
+}
+
+// Reading stops after the rows that are wanted: the server does not get rid of the rest.
+func TestLimitStopsReading(t *testing.T) {
+	t.Parallel()
+	s := newSandbox(t, withNow())
+	pipeline := ylemtest.NewUUID()
+	rows := make([]ylemtest.Row, 20_000)
+	output := []byte(strings.Repeat("x", 1500))
+	for i := range rows {
+		rows[i] = ylemtest.Row{PipelineUUID: pipeline, IsSuccessful: true, Output: output, ExecutedAt: past.Add(time.Duration(i) * time.Second)}
+	}
+	s.AddRows(rows...)
+	state := s.connect(t, nil).mustRead(t, "ylem_pipeline_logs", object{"pipeline_uuid": pipeline, "from": "2024-01-01", "limit": 100})
+	if n := len(state.list(t, "logs")); n != 100 {
+		t.Errorf("%d rows", n)
+	}
+	// The body has 46 MB. What the system's buffers have taken already cannot be taken back.
+	if sent := s.Requests(ylemtest.RouteLogs)[0].Sent; sent > 23<<20 {
+		t.Errorf("%d MB were sent", sent>>20)
+	}
+}
+
+// A row of a log costs what its own encoding costs. With the framework it was 1,900 allocations. They are
+// counted in the whole process, so that no other test may run.
+func TestAllocationsOfALog(t *testing.T) {
+	const rows = 1000
+	typ := newProtocol(t).dataType(t, "ylem_pipeline_logs").(tftypes.Object)
+	small, err := tfprotov6.NewDynamicValue(typ, toValue(t, typ, object{}))
+	if err != nil {
+		t.Fatal(err)
+	}
+	perRun := testing.AllocsPerRun(5, func() {
+		c := logCollector{includeOutput: true, runs: map[string]*runLog{}}
+		for i := range rows {
+			c.add(ylem.LogRow{PipelineRunUUID: "r", TaskUUID: "t", TaskType: "query", IsSuccessful: i%50 != 0, Output: "W10=", ExecutedAt: past})
+		}
+		state, large := small, largeState{object: typ, lists: map[string]largeList{"logs": c.logs(), "runs": c.keptRuns()}}
+		if err := large.fill(&state); err != nil {
+			t.Fatal(err)
+		}
+	})
+	if perRow := perRun / rows; perRow > 300 {
+		t.Errorf("%.0f allocations for each row, want at most 300", perRow)
+	}
+}
