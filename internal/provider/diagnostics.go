@@ -53,6 +53,9 @@ func answer(e *ylem.Error) string {
 		if e.Code != "" {
 			b.WriteString(", " + e.Code)
 		}
+		if e.Location != "" {
+			b.WriteString(", leading to " + e.Location)
+		}
 		if e.Message != "" {
 			b.WriteString(", " + e.Message)
 		} else {
