@@ -26,11 +26,13 @@ func TestThousandDataSources(t *testing.T) {
 	for name, test := range map[string]struct {
 		options     []ylemtest.Option
 		connections int
+		arguments   []string
 	}{
 		// Terraform reads ten at once. A connection that is being made may come too late for the request that wanted it, and
 		// is kept for later: therefore not ten, but far from a thousand.
-		"HTTP/1.1": {nil, 20},
-		"HTTP/2":   {[]ylemtest.Option{ylemtest.WithHTTP2()}, 1},
+		"HTTP/1.1":                {nil, 20, nil},
+		"HTTP/1.1, fifty at once": {nil, 100, []string{"-parallelism=50"}},
+		"HTTP/2":                  {[]ylemtest.Option{ylemtest.WithHTTP2()}, 1, []string{"-parallelism=50"}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -46,7 +48,7 @@ data "ylem_pipeline_last_run" "same" {
   count         = 10
   pipeline_uuid = "10000000-0000-4000-8000-000000000001"
 }
-`)).mustRun(t, 0, "plan")
+`)).mustRun(t, 0, append([]string{"plan"}, test.arguments...)...)
 			same := s.count(ylemtest.RouteLastRun)
 			if tokens, stats := s.count(ylemtest.RouteToken), s.count(ylemtest.RouteStats); tokens != 1 || stats != 1000 || same > 10 {
 				t.Errorf("%d token requests, %d of statistics and %d of one last run, want 1, 1000 and at most 10", tokens, stats, same)
@@ -60,23 +62,6 @@ data "ylem_pipeline_last_run" "same" {
 				}
 			}
 		})
-	}
-}
-
-// Runs whose end is known cost no request, however many they are.
-func TestManyFinishedRuns(t *testing.T) {
-	t.Parallel()
-	s := newSandbox(t)
-	task := ylemtest.NewUUID()
-	pipeline := s.AddPipeline(ylemtest.Pipeline{Tasks: []ylemtest.Task{{UUID: task}}}).UUID
-	tf := newTerraform(t, s.config(fmt.Sprintf("resource \"ylem_pipeline_run\" \"test\" {\n  count = 100\n  pipeline_uuid = %q\n"+
-		"  completion = { final_task_uuids = [%q] }\n}\n", pipeline, task)))
-	tf.mustRun(t, 0, "apply", "-auto-approve")
-	tf.mustRun(t, 0, "apply", "-auto-approve", "-refresh-only") // it finds that they have finished
-	s.ResetRequests()
-	tf.mustRun(t, 0, "plan", "-detailed-exitcode")
-	if n := len(s.Requests()); n != 0 {
-		t.Errorf("%d requests, want 0", n)
 	}
 }
 
