@@ -119,7 +119,7 @@ func (d *aggregatedStatsDataSource) ValidateConfig(ctx context.Context, req data
 func (d *aggregatedStatsDataSource) Read(ctx context.Context, req datasource.ReadRequest, resp *datasource.ReadResponse) {
 	var dateFrom, period types.String
 	var number types.Int64
-	uuid := d.subject.uuid(ctx, req.Config, &resp.Diagnostics)
+	uuid := d.subject.uuid(req.Config)
 	resp.Diagnostics.Append(req.Config.GetAttribute(ctx, path.Root("date_from"), &dateFrom)...)
 	resp.Diagnostics.Append(req.Config.GetAttribute(ctx, path.Root("period"), &period)...)
 	resp.Diagnostics.Append(req.Config.GetAttribute(ctx, path.Root("number_of_periods"), &number)...)
@@ -146,7 +146,8 @@ func (d *aggregatedStatsDataSource) Read(ctx context.Context, req datasource.Rea
 			AverageDuration: s.AverageDuration,
 		}
 	}
-	resp.Diagnostics.Append(setState(ctx, req.Config, &resp.State, map[string]any{"stats": models})...)
+	resp.State.Raw = req.Config.Raw
+	resp.Diagnostics.Append(resp.State.SetAttribute(ctx, path.Root("stats"), models)...)
 }
 
 func periodNames() []string {

@@ -3,9 +3,9 @@ package provider
 import (
 	"context"
 	"fmt"
+	"maps"
 	"time"
 
-	"github.com/hashicorp/terraform-plugin-framework-validators/datasourcevalidator"
 	"github.com/hashicorp/terraform-plugin-framework/attr"
 	"github.com/hashicorp/terraform-plugin-framework/datasource"
 	"github.com/hashicorp/terraform-plugin-framework/datasource/schema"
@@ -14,6 +14,7 @@ import (
 	"github.com/hashicorp/terraform-plugin-framework/schema/validator"
 	"github.com/hashicorp/terraform-plugin-framework/tfsdk"
 	"github.com/hashicorp/terraform-plugin-framework/types"
+	"github.com/hashicorp/terraform-plugin-go/tftypes"
 
 	"github.com/ylem-co/terraform-provider-ylem/internal/ylem"
 )
@@ -56,27 +57,33 @@ func windowAttributes() map[string]schema.Attribute {
 
 // windowValidators refuse windows that are ambiguous, or empty because their ends are swapped.
 func windowValidators() []datasource.ConfigValidator {
-	return []datasource.ConfigValidator{
-		datasourcevalidator.ExactlyOneOf(path.MatchRoot("from"), path.MatchRoot("lookback")),
-		windowOrderValidator{},
-	}
+	return []datasource.ConfigValidator{windowValidator{}}
 }
 
-type windowOrderValidator struct{}
+type windowValidator struct{}
 
-func (windowOrderValidator) Description(context.Context) string { return "from must not be after to" }
+func (windowValidator) Description(context.Context) string {
+	return "exactly one of from and lookback must be given, and from must not be after to"
+}
 
-func (v windowOrderValidator) MarkdownDescription(c context.Context) string { return v.Description(c) }
+func (v windowValidator) MarkdownDescription(c context.Context) string { return v.Description(c) }
 
-func (windowOrderValidator) ValidateDataSource(ctx context.Context, req datasource.ValidateConfigRequest, resp *datasource.ValidateConfigResponse) {
-	var from, to types.String
-	resp.Diagnostics.Append(req.Config.GetAttribute(ctx, path.Root("from"), &from)...)
-	resp.Diagnostics.Append(req.Config.GetAttribute(ctx, path.Root("to"), &to)...)
-	start, err := ylem.ParseTime(from.ValueString())
+// ValidateDataSource looks at the configuration as it came: through the framework, each attribute is a walk over the schema.
+func (windowValidator) ValidateDataSource(_ context.Context, req datasource.ValidateConfigRequest, resp *datasource.ValidateConfigResponse) {
+	config := attributesOf(req.Config.Raw)
+	from, lookback := config["from"], config["lookback"]
+	const exactlyOne = "Exactly one of these attributes must be configured: [from,lookback]"
+	switch {
+	case from.IsNull() && lookback.IsNull():
+		resp.Diagnostics.AddError("Missing Attribute Configuration", exactlyOne)
+	case from.IsKnown() && !from.IsNull() && lookback.IsKnown() && !lookback.IsNull():
+		resp.Diagnostics.AddAttributeError(path.Root("from"), "Invalid Attribute Combination", exactlyOne)
+	}
+	start, err := ylem.ParseTime(textOf(from))
 	if err != nil {
 		return // absent, not known yet, or refused by its own validator
 	}
-	if end, err := ylem.ParseTime(to.ValueString()); err == nil {
+	if end, err := ylem.ParseTime(textOf(config["to"])); err == nil {
 		checkOrder(start, end, &resp.Diagnostics)
 	}
 }
@@ -97,16 +104,11 @@ type window struct {
 
 // readWindow finds the window that the configuration names. The end that is left out is now, by the server's clock.
 func readWindow(ctx context.Context, config tfsdk.Config, client *ylem.Client, diags *diag.Diagnostics) (w window) {
-	var lookback types.String
-	diags.Append(config.GetAttribute(ctx, path.Root("from"), &w.fromText)...)
-	diags.Append(config.GetAttribute(ctx, path.Root("to"), &w.toText)...)
-	diags.Append(config.GetAttribute(ctx, path.Root("lookback"), &lookback)...)
-	if diags.HasError() {
-		return w
-	}
-
+	attributes := attributesOf(config.Raw)
+	from, to, lookback := textOf(attributes["from"]), textOf(attributes["to"]), textOf(attributes["lookback"])
+	w.fromText, w.toText = types.StringValue(from), types.StringValue(to)
 	var err error
-	if w.toText.IsNull() {
+	if to == "" {
 		if w.to, err = client.Now(ctx); err != nil {
 			addError(diags, path.Empty(), "", err)
 			return w
@@ -114,17 +116,17 @@ func readWindow(ctx context.Context, config tfsdk.Config, client *ylem.Client, d
 		// The server's clock is known to the second, and a row within the last second of a window is not found.
 		w.to = w.to.Truncate(time.Second).Add(2 * time.Second)
 		w.toText = timeValue(w.to)
-	} else if w.to, err = ylem.ParseTime(w.toText.ValueString()); err != nil {
+	} else if w.to, err = ylem.ParseTime(to); err != nil {
 		diags.AddAttributeError(path.Root("to"), "Invalid time", err.Error())
 	}
-	if w.fromText.IsNull() {
-		d, err := time.ParseDuration(lookback.ValueString())
+	if from == "" {
+		d, err := time.ParseDuration(lookback)
 		if err != nil {
 			diags.AddAttributeError(path.Root("lookback"), "Invalid duration", err.Error())
 		}
 		w.from = w.to.Add(-d)
 		w.fromText = timeValue(w.from)
-	} else if w.from, err = ylem.ParseTime(w.fromText.ValueString()); err != nil {
+	} else if w.from, err = ylem.ParseTime(from); err != nil {
 		diags.AddAttributeError(path.Root("from"), "Invalid time", err.Error())
 	}
 	if w.from.Year() < 0 && !diags.HasError() {
@@ -146,13 +148,14 @@ func timeValue(t time.Time) types.String {
 	return types.StringValue(formatTime(t))
 }
 
-// setState fills a data source's state: the configuration as it is, and the values that were read.
-func setState(ctx context.Context, config tfsdk.Config, state *tfsdk.State, values map[string]any) (diags diag.Diagnostics) {
-	state.Raw = config.Raw
+// setState fills a data source's state: the configuration as it is, and the values that were read. It does so past the
+// schema, which the framework would walk once for each of them.
+func setState(ctx context.Context, config tfsdk.Config, state *tfsdk.State, values map[string]attr.Value) {
+	attributes := maps.Clone(attributesOf(config.Raw))
 	for name, value := range values {
-		diags.Append(state.SetAttribute(ctx, path.Root(name), value)...)
+		attributes[name], _ = value.ToTerraformValue(ctx) // it fails for collections only
 	}
-	return diags
+	state.Raw = tftypes.NewValue(config.Raw.Type(), attributes)
 }
 
 // computedInt, computedString and computedBool are what is read.
@@ -174,4 +177,20 @@ func orNull[T attr.Value](meaningful bool, value, null T) T {
 		return value
 	}
 	return null
+}
+
+// attributesOf are an object's attributes; none where it is null or not known.
+func attributesOf(object tftypes.Value) (attributes map[string]tftypes.Value) {
+	if object.IsKnown() {
+		_ = object.As(&attributes) // it is an object
+	}
+	return attributes
+}
+
+// textOf is a string; "" where it is null or not known.
+func textOf(value tftypes.Value) (s string) {
+	if value.IsKnown() && !value.IsNull() {
+		_ = value.As(&s) // it is a string
+	}
+	return s
 }

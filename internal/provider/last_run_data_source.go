@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 
+	"github.com/hashicorp/terraform-plugin-framework/attr"
 	"github.com/hashicorp/terraform-plugin-framework/datasource"
 	"github.com/hashicorp/terraform-plugin-framework/datasource/schema"
 	"github.com/hashicorp/terraform-plugin-framework/path"
@@ -43,7 +44,7 @@ func (d *lastRunDataSource) Schema(_ context.Context, _ datasource.SchemaRequest
 }
 
 func (d *lastRunDataSource) Read(ctx context.Context, req datasource.ReadRequest, resp *datasource.ReadResponse) {
-	uuid := d.subject.uuid(ctx, req.Config, &resp.Diagnostics)
+	uuid := d.subject.uuid(req.Config)
 	if !d.api.ready(&resp.Diagnostics) {
 		return
 	}
@@ -57,9 +58,9 @@ func (d *lastRunDataSource) Read(ctx context.Context, req datasource.ReadRequest
 		return
 	}
 	ran := !last.ExecutedAt.IsZero()
-	resp.Diagnostics.Append(setState(ctx, req.Config, &resp.State, map[string]any{
+	setState(ctx, req.Config, &resp.State, map[string]attr.Value{
 		"is_successful": orNull(ran, types.BoolValue(last.IsSuccessful), types.BoolNull()),
 		"executed_at":   timeValue(last.ExecutedAt),
 		"duration":      orNull(ran, types.Int64Value(last.Duration), types.Int64Null()),
-	})...)
+	})
 }

@@ -102,19 +102,3 @@ func decodeRun(typeName string, encoded *tfprotov6.DynamicValue) (map[string]tft
 	attributes := attributesOf(value)
 	return attributes, ylem.Status(textOf(attributes["status"]))
 }
-
-// attributesOf are an object's attributes; none where it is null or not known.
-func attributesOf(object tftypes.Value) (attributes map[string]tftypes.Value) {
-	if object.IsKnown() {
-		_ = object.As(&attributes) // it is an object
-	}
-	return attributes
-}
-
-// textOf is a string; "" where it is null or not known.
-func textOf(value tftypes.Value) (s string) {
-	if value.IsKnown() && !value.IsNull() {
-		_ = value.As(&s) // it is a string
-	}
-	return s
-}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 
+	"github.com/hashicorp/terraform-plugin-framework/attr"
 	"github.com/hashicorp/terraform-plugin-framework/datasource"
 	"github.com/hashicorp/terraform-plugin-framework/datasource/schema"
 	"github.com/hashicorp/terraform-plugin-framework/types"
@@ -50,7 +51,7 @@ func (d *statsDataSource) ConfigValidators(context.Context) []datasource.ConfigV
 }
 
 func (d *statsDataSource) Read(ctx context.Context, req datasource.ReadRequest, resp *datasource.ReadResponse) {
-	uuid := d.subject.uuid(ctx, req.Config, &resp.Diagnostics)
+	uuid := d.subject.uuid(req.Config)
 	if !d.api.ready(&resp.Diagnostics) {
 		return
 	}
@@ -64,14 +65,14 @@ func (d *statsDataSource) Read(ctx context.Context, req datasource.ReadRequest, 
 		return
 	}
 	ran := !stats.LastRunExecutedAt.IsZero()
-	resp.Diagnostics.Append(setState(ctx, req.Config, &resp.State, map[string]any{
+	setState(ctx, req.Config, &resp.State, map[string]attr.Value{
 		"from":                   w.fromText,
 		"to":                     w.toText,
-		"num_of_successes":       stats.NumOfSuccesses,
-		"num_of_failures":        stats.NumOfFailures,
-		"average_duration":       stats.AverageDuration,
+		"num_of_successes":       types.Int64Value(stats.NumOfSuccesses),
+		"num_of_failures":        types.Int64Value(stats.NumOfFailures),
+		"average_duration":       types.Int64Value(stats.AverageDuration),
 		"is_last_run_successful": orNull(ran, types.BoolValue(stats.IsLastRunSuccessful), types.BoolNull()),
 		"last_run_executed_at":   timeValue(stats.LastRunExecutedAt),
 		"last_run_duration":      orNull(ran, types.Int64Value(stats.LastRunDuration), types.Int64Null()),
-	})...)
+	})
 }

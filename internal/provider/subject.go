@@ -1,12 +1,9 @@
 package provider
 
 import (
-	"context"
-
 	"github.com/hashicorp/terraform-plugin-framework/diag"
 	"github.com/hashicorp/terraform-plugin-framework/path"
 	"github.com/hashicorp/terraform-plugin-framework/tfsdk"
-	"github.com/hashicorp/terraform-plugin-framework/types"
 
 	"github.com/ylem-co/terraform-provider-ylem/internal/ylem"
 )
@@ -23,10 +20,8 @@ type subject struct {
 }
 
 // uuid is the configured subject's UUID.
-func (s subject) uuid(ctx context.Context, config tfsdk.Config, diags *diag.Diagnostics) string {
-	var uuid types.String
-	diags.Append(config.GetAttribute(ctx, path.Root(s.attribute), &uuid)...)
-	return uuid.ValueString()
+func (s subject) uuid(config tfsdk.Config) string {
+	return textOf(attributesOf(config.Raw)[s.attribute])
 }
 
 // addError explains a request about the subject that failed.
