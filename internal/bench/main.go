@@ -203,7 +203,7 @@ func log(s *ylemtest.Server) {
 			TaskUUID:        taskUUID,
 			IsSuccessful:    i%50 != 0,
 			Duration:        120,
-			Output:          []byte(strings.Repeat(`{"id":7,"amount":299.76}`, 6)),
+			Output:          []byte(strings.Repeat(`{"id":7,"amount":299.76}`, 7)),
 			ExecutedAt:      first.Add(time.Duration(i) * time.Second),
 		}
 	}

@@ -62,7 +62,7 @@ func (a *pipelineRunAction) Schema(_ context.Context, _ action.SchemaRequest, re
 				Validators:          []validator.String{inputValidator{}, stringvalidator.ConflictsWith(path.MatchRoot("input_wo"))},
 			},
 			"input_wo": schema.StringAttribute{
-				Optional: true, // and write-only: see writeOnlyActionInput
+				Optional: true, // and write-only: see server.GetProviderSchema
 				MarkdownDescription: "The same as `input` for secrets in ephemeral values, which Terraform keeps out of its plans. Example: " +
 					"`jsonencode({ token = var.token })`, with an ephemeral variable. An `action_trigger` delivers them; for `terraform apply -invoke`, Terraform leaves ephemeral " +
 					"values out (seen with 1.17), and the run gets no input: use a `sensitive` variable there. Unset: none.",

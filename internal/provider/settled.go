@@ -14,7 +14,7 @@ import (
 )
 
 // A run whose end is known is settled: a refresh changes nothing of it, and neither does a plan whose configuration has
-// not changed. To find that out, the framework takes four milliseconds of the processor for each run. What follows finds
+// not changed. To find that out, the framework takes five milliseconds of the processor for each run. What follows finds
 // it out from the state as Terraform sent it, and leaves everything else to the framework. A test compares the answers.
 
 // runTypes are the types of a run's state and identity.
