@@ -72,12 +72,12 @@ func (v windowValidator) MarkdownDescription(c context.Context) string { return 
 func (windowValidator) ValidateDataSource(_ context.Context, req datasource.ValidateConfigRequest, resp *datasource.ValidateConfigResponse) {
 	config := attributesOf(req.Config.Raw)
 	from, lookback := config["from"], config["lookback"]
-	const exactlyOne = "Exactly one of these attributes must be configured: [from,lookback]"
+	const exactlyOne = "Give exactly one of from and lookback: from = \"2024-01-31\", or lookback = \"24h\" for the time before to."
 	switch {
 	case from.IsNull() && lookback.IsNull():
-		resp.Diagnostics.AddError("Missing Attribute Configuration", exactlyOne)
+		resp.Diagnostics.AddError("Invalid window", exactlyOne)
 	case from.IsKnown() && !from.IsNull() && lookback.IsKnown() && !lookback.IsNull():
-		resp.Diagnostics.AddAttributeError(path.Root("from"), "Invalid Attribute Combination", exactlyOne)
+		resp.Diagnostics.AddAttributeError(path.Root("from"), "Invalid window", exactlyOne)
 	}
 	start, err := ylem.ParseTime(textOf(from))
 	if err != nil {
