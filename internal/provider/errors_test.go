@@ -10,8 +10,8 @@ import (
 	"github.com/ylem-co/terraform-provider-ylem/internal/ylemtest"
 )
 
-// Every diagnostic says what failed, about which object, what Ylem answered, and what to do. The README's table of
-// troubles quotes these texts.
+// Every diagnostic says what failed, about which object, what Ylem answered, and what to do. The table of
+// the troubleshooting guide quotes these texts.
 
 // attempted is what a case tries: a data source, or, with the name "", a run.
 type attempted struct {
