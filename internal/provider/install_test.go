@@ -2,8 +2,6 @@ package provider
 
 import (
 	"archive/zip"
-	"bufio"
-	"context"
 	"fmt"
 	"os"
 	"os/exec"
@@ -142,26 +140,7 @@ func TestAttachToADebuggedProvider(t *testing.T) {
 	t.Parallel()
 	binary := buildProvider(t, "0.0.1")
 	s := newSandbox(t)
-	ctx, stop := context.WithCancel(t.Context())
-	provider := exec.CommandContext(ctx, binary, "-debug")
-	provider.Env = append(os.Environ(), envURL+"="+s.URL, envClientID+"="+s.client.ID, envClientSecret+"="+s.client.Secret)
-	output, err := provider.StdoutPipe()
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := provider.Start(); err != nil {
-		t.Fatal(err)
-	}
-	defer func() {
-		stop()
-		_ = provider.Wait() // killed
-	}()
-	var attach string
-	for lines := bufio.NewScanner(output); attach == "" && lines.Scan(); {
-		if _, value, ok := strings.Cut(lines.Text(), "TF_REATTACH_PROVIDERS="); ok {
-			attach = strings.Trim(value, "'")
-		}
-	}
+	_, attach := startDebugged(t, binary, envURL+"="+s.URL, envClientID+"="+s.client.ID, envClientSecret+"="+s.client.Secret)
 	tf := terraformIn(t, "", "TF_REATTACH_PROVIDERS="+attach)
 	tf.write(t, "main.tf", strings.Replace(requirements, `"ylem-co/ylem"`, `"registry.terraform.io/ylem-co/ylem"`, 1)+
 		"data \"ylem_pipeline_last_run\" \"any\" {\n  pipeline_uuid = \"b3a1f0c4-52d7-4a8e-9c1b-7e6d5f4a3b2c\"\n}\n")

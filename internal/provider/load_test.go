@@ -25,18 +25,12 @@ func TestAccManyRunsStayWithinTheCapacity(t *testing.T) {
 		s.Inject(ylemtest.Fault{Route: ylemtest.RouteRun, PipelineUUID: uuid, After: true, Stall: 20 * time.Millisecond})
 	}
 	config := func(more string) string {
-		return fmt.Sprintf(`
-provider "ylem" {
-  api_url       = %q
-  client_id     = %q
-  client_secret = %q
-  %s
-}
+		return s.provider(more) + fmt.Sprintf(`
 resource "ylem_pipeline_run" "test" {
   for_each      = toset(["%s"])
   pipeline_uuid = each.key
 }
-`, s.URL, s.client.ID, s.client.Secret, more, strings.Join(uuids, `", "`))
+`, strings.Join(uuids, `", "`))
 	}
 	newTerraform(t, config("")).mustRun(t, 0, "apply", "-auto-approve", "-parallelism=50")
 	if started := len(s.Runs("")); started != runs {

@@ -8,33 +8,17 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
 )
 
-// attach starts the provider as a process of its own, which this terraform uses from now on. peak ends it and returns
-// the most memory that it ever had, in bytes.
+// attach starts the provider as a process of its own, which this terraform uses from now on. peak is the most memory that
+// it has had, in bytes.
 func (tf *terraform) attach(t *testing.T) (peak func() int64) {
 	t.Helper()
-	command := exec.CommandContext(t.Context(), filepath.Join(built.folder, "terraform-provider-ylem"), "-debug")
-	out, err := command.StdoutPipe()
-	if err == nil {
-		err = command.Start()
-	}
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = command.Process.Kill() })
-	lines := bufio.NewScanner(out)
-	for lines.Scan() {
-		if _, attached, ok := strings.Cut(lines.Text(), "TF_REATTACH_PROVIDERS="); ok {
-			tf.env = append(tf.env, "TF_REATTACH_PROVIDERS="+strings.Trim(attached, "'"))
-			break
-		}
-	}
-	go func() { _, _ = io.Copy(io.Discard, out) }()
+	command, attach := startDebugged(t, filepath.Join(built.folder, "terraform-provider-ylem"))
+	tf.env = append(tf.env, "TF_REATTACH_PROVIDERS="+attach)
 	return func() int64 {
 		// Not the rusage of the process: that begins with the memory of the one that started it.
 		status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", command.Process.Pid))
@@ -46,10 +30,6 @@ func (tf *terraform) attach(t *testing.T) (peak func() int64) {
 		if _, err := fmt.Sscan(most, &kilobytes); err != nil {
 			t.Fatal(err)
 		}
-		if err := command.Process.Signal(os.Interrupt); err != nil {
-			t.Fatal(err)
-		}
-		_ = command.Wait()
 		return kilobytes << 10
 	}
 }

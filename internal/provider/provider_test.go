@@ -40,14 +40,18 @@ func newSandbox(t testing.TB, opts ...ylemtest.Option) *sandbox {
 }
 
 // config is a configuration of the provider for the sandbox, followed by more.
-func (s *sandbox) config(more string) string {
+func (s *sandbox) config(more string) string { return s.provider("") + more }
+
+// provider is the block of the provider for the sandbox, with more arguments.
+func (s *sandbox) provider(more string) string {
 	return fmt.Sprintf(`
 provider "ylem" {
   api_url       = %q
   client_id     = %q
   client_secret = %q
+  %s
 }
-`, s.URL, s.client.ID, s.client.Secret) + more
+`, s.URL, s.client.ID, s.client.Secret, more)
 }
 
 // count is how many requests the sandbox saw on a route since the last reset.

@@ -15,12 +15,6 @@ import (
 
 // What must not grow is counted here; "make bench" measures time and memory.
 
-// secureConfig is config for a sandbox with TLS.
-func (s *sandbox) secureConfig(more string) string {
-	return fmt.Sprintf("provider \"ylem\" {\n  api_url = %q\n  client_id = %q\n  client_secret = %q\n  ca_cert_pem = <<EOT\n%sEOT\n}\n",
-		s.URL, s.client.ID, s.client.Secret, s.CertificatePEM()) + more
-}
-
 func TestThousandDataSources(t *testing.T) {
 	t.Parallel()
 	for name, test := range map[string]struct {
@@ -37,7 +31,7 @@ func TestThousandDataSources(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			s := newSandbox(t, append(test.options, ylemtest.WithTLS(nil))...)
-			newTerraform(t, s.secureConfig(`
+			newTerraform(t, s.provider(fmt.Sprintf("ca_cert_pem = <<EOT\n%sEOT", s.CertificatePEM()))+`
 data "ylem_pipeline_stats" "test" {
   count         = 1000
   pipeline_uuid = format("10000000-0000-4000-8000-%012d", count.index)
@@ -48,7 +42,7 @@ data "ylem_pipeline_last_run" "same" {
   count         = 10
   pipeline_uuid = "10000000-0000-4000-8000-000000000001"
 }
-`)).mustRun(t, 0, append([]string{"plan"}, test.arguments...)...)
+`).mustRun(t, 0, append([]string{"plan"}, test.arguments...)...)
 			same := s.count(ylemtest.RouteLastRun)
 			if tokens, stats := s.count(ylemtest.RouteToken), s.count(ylemtest.RouteStats); tokens != 1 || stats != 1000 || same > 10 {
 				t.Errorf("%d token requests, %d of statistics and %d of one last run, want 1, 1000 and at most 10", tokens, stats, same)

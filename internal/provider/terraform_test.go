@@ -1,10 +1,12 @@
 package provider
 
 import (
+	"bufio"
 	"bytes"
 	"cmp"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -148,4 +150,26 @@ func (tf *terraform) mustRun(t testing.TB, want int, arguments ...string) (stdou
 		t.Fatalf("terraform %s: exit code %d, want %d\n%s%s", strings.Join(arguments, " "), code, want, stdout, stderr)
 	}
 	return stdout
+}
+
+// startDebugged starts a provider's binary as under a debugger. attach is what it says for TF_REATTACH_PROVIDERS.
+func startDebugged(t *testing.T, binary string, env ...string) (command *exec.Cmd, attach string) {
+	t.Helper()
+	command = exec.CommandContext(t.Context(), binary, "-debug")
+	command.Env = append(os.Environ(), env...)
+	output, err := command.StdoutPipe()
+	if err == nil {
+		err = command.Start()
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _, _ = command.Process.Kill(), command.Wait() })
+	for lines := bufio.NewScanner(output); attach == "" && lines.Scan(); {
+		if _, value, ok := strings.Cut(lines.Text(), "TF_REATTACH_PROVIDERS="); ok {
+			attach = strings.Trim(value, "'")
+		}
+	}
+	go func() { _, _ = io.Copy(io.Discard, output) }()
+	return command, attach
 }

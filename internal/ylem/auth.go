@@ -43,21 +43,21 @@ func newTokenSource(cfg Config, endpoint *url.URL, client *retryablehttp.Client,
 		credentials.Scopes = []string{strings.Join(cfg.Scopes, ",")}
 	}
 	s := new(tokenSource)
-	s.fetch = func(ctx context.Context) (*oauth2.Token, error) {
-		ctx = withRepeats(context.WithValue(ctx, tokenFailedKey{}, new(atomic.Bool)), client.RetryMax)
-		for attempt := 0; ; attempt++ {
-			seen := &seenAnswer{RoundTripper: &retryablehttp.RoundTripper{Client: client}}
-			token, err := credentials.Token(context.WithValue(ctx, oauth2.HTTPClient, &http.Client{Transport: seen}))
-			if err == nil && len(token.AccessToken)+len(token.RefreshToken) > maxTokens {
-				err = fmt.Errorf("the tokens have more than %d bytes", maxTokens)
-			}
-			if err == nil {
-				return token, nil
-			}
-			if !seen.body.failed || !repeatBroken(ctx, client, attempt) {
-				return nil, newTokenError(endpoint.String(), seen.status, err, slices.Concat(secrets, s.issuedTokens()))
-			}
+	s.fetch = func(ctx context.Context) (token *oauth2.Token, err error) {
+		seen := &seenAnswer{RoundTripper: &retryablehttp.RoundTripper{Client: client}}
+		ctx = context.WithValue(ctx, tokenFailedKey{}, new(atomic.Bool))
+		ctx = context.WithValue(ctx, oauth2.HTTPClient, &http.Client{Transport: seen})
+		untilWhole(ctx, client, func(ctx context.Context) bool {
+			token, err = credentials.Token(ctx)
+			return err != nil && seen.body.failed
+		})
+		if err == nil && len(token.AccessToken)+len(token.RefreshToken) > maxTokens {
+			err = fmt.Errorf("the tokens have more than %d bytes", maxTokens)
 		}
+		if err != nil {
+			return nil, newTokenError(endpoint.String(), seen.status, err, slices.Concat(secrets, s.issuedTokens()))
+		}
+		return token, nil
 	}
 	return s
 }
@@ -74,6 +74,7 @@ type seenAnswer struct {
 
 // RoundTrip sends a request.
 func (s *seenAnswer) RoundTrip(req *http.Request) (*http.Response, error) {
+	s.status, s.body = 0, watchedReader{}
 	resp, err := s.RoundTripper.RoundTrip(req)
 	if err == nil {
 		s.status, s.body.Reader = resp.StatusCode, resp.Body

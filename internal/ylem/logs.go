@@ -106,17 +106,13 @@ func (c *Client) PipelineLogs(ctx context.Context, pipelineUUID string, from, to
 			return
 		}
 		r := request{op: OpLogs, method: http.MethodGet, path: []string{"stats", "pipelines", uuid, "logs", pathTime(from), pathTime(to)}}
-		ctx := withRepeats(ctx, c.reads.RetryMax)
-		for attempt := 0; ; attempt++ {
-			seen, err := c.yieldLogs(ctx, r, yield)
-			if err == nil {
-				return
-			}
-			// Rows that were handed out cannot be taken back.
-			if seen || !brokeOff(err) || !repeatBroken(ctx, c.reads, attempt) {
-				yield(LogRow{}, err)
-				return
-			}
+		untilWhole(ctx, c.reads, func(ctx context.Context) bool {
+			var seen bool
+			seen, err = c.yieldLogs(ctx, r, yield)
+			return !seen && brokeOff(err) // rows that were handed out cannot be taken back
+		})
+		if err != nil {
+			yield(LogRow{}, err)
 		}
 	}
 }

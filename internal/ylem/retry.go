@@ -73,17 +73,16 @@ func repeatTokens(ctx context.Context, resp *http.Response, err error) (bool, er
 // tokenFailedKey is the context's key of whether a 500 has been the answer to the token request before.
 type tokenFailedKey struct{}
 
-// repeatBroken reports, after a pause, whether to ask again because an answer broke off after its status: then the
-// retry client is already done with it.
-func repeatBroken(ctx context.Context, client *retryablehttp.Client, attempt int) bool {
-	if !spare(ctx) {
-		return false
-	}
-	select {
-	case <-time.After(client.Backoff(client.RetryWaitMin, client.RetryWaitMax, attempt, nil)):
-		return true
-	case <-ctx.Done():
-		return false
+// untilWhole calls ask, and again after a pause as long as that reports that the answer broke off after its status: then
+// the retry client is already done with it. All that ask sends has the repeats of one call.
+func untilWhole(ctx context.Context, client *retryablehttp.Client, ask func(context.Context) (brokeOff bool)) {
+	ctx = withRepeats(ctx, client.RetryMax)
+	for attempt := 0; ask(ctx) && spare(ctx); attempt++ {
+		select {
+		case <-time.After(client.Backoff(client.RetryWaitMin, client.RetryWaitMax, attempt, nil)):
+		case <-ctx.Done():
+			return
+		}
 	}
 }
 

@@ -210,14 +210,12 @@ func get[T any](ctx context.Context, c *Client, op Op, subject Subject, uuid str
 		return answer, err
 	}
 	r := request{op: op, method: http.MethodGet, path: append([]string{"stats", string(subject), uuid}, path...)}
-	shared, err := c.gets.do(ctx, c.url(r).Path, func(ctx context.Context) (any, error) {
-		ctx = withRepeats(ctx, c.reads.RetryMax)
-		for attempt := 0; ; attempt++ {
-			answer, err := getOnce(ctx, c, r, complete)
-			if !brokeOff(err) || !repeatBroken(ctx, c.reads, attempt) {
-				return answer, err
-			}
-		}
+	shared, err := c.gets.do(ctx, c.url(r).Path, func(ctx context.Context) (answer any, err error) {
+		untilWhole(ctx, c.reads, func(ctx context.Context) bool {
+			answer, err = getOnce(ctx, c, r, complete)
+			return brokeOff(err)
+		})
+		return answer, err
 	})
 	if _, ok := errors.AsType[*Error](err); err != nil && !ok {
 		err = c.newError(r, nil, err)
