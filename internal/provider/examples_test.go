@@ -86,7 +86,7 @@ func TestExampleCommands(t *testing.T) {
 			s.addExamplePipelines(text + files[filepath.Base(script)])
 			tf := newTerraform(t, s.config(text), "TF_CLI_ARGS_apply=-auto-approve")
 			if test.action {
-				needs(t, 1, 14, "an action")
+				needs(t, actions)
 			}
 			for _, command := range test.before {
 				tf.mustRun(t, 0, command...)
@@ -235,9 +235,9 @@ func understood(t *testing.T, files map[string]string) map[string]string {
 		var why string
 		switch {
 		case anyAction.MatchString(text):
-			why = lacks(t, 1, 14)
+			why = lacks(t, actions)
 		case strings.Contains(text, "identity = {"):
-			why = lacks(t, 1, 12)
+			why = lacks(t, identityImport)
 		}
 		if why != "" {
 			t.Logf("%s is left out: %s", name, why)

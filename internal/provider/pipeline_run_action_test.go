@@ -264,7 +264,7 @@ resource "terraform_data" "table" {
 `, p, trigger, s.tasks(p)[0], failing, secret))
 	}
 	tf := newTerraform(t, config("one"), "TF_VAR_token=an ephemeral secret")
-	needs(t, 1, 14, "an action")
+	needs(t, actions)
 	expectRuns := func(inputs ...string) {
 		t.Helper()
 		var got []string

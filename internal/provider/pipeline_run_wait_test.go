@@ -809,7 +809,7 @@ func TestAccImportByIdentity(t *testing.T) {
 	run := s.AddRun(p, time.Now().Add(-time.Hour))
 	tf := newTerraform(t, s.run(p, "input = \"x\"")+fmt.Sprintf("import {\n  to = %s\n  identity = {\n    pipeline_uuid = %q\n    run_uuid = %q\n  }\n}\n",
 		runAddress, p, run.UUID))
-	needs(t, 1, 12, "import by identity")
+	needs(t, identityImport)
 	tf.mustRun(t, 0, "apply", "-auto-approve")
 	if values, _ := tf.runState(t); values["id"] != run.UUID || values["status"] != "succeeded" || values["input"] != "x" {
 		t.Errorf("imported %v", values)

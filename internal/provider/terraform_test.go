@@ -100,31 +100,47 @@ func (tf *terraform) write(t testing.TB, name, text string) {
 // terraformPath is the terraform to run, the same as for terraform-plugin-testing.
 func terraformPath() string { return cmp.Or(os.Getenv("TF_ACC_TERRAFORM_PATH"), "terraform") }
 
-// lacks says why the terraform at hand does not have what came with a version of Terraform; "" when it has.
-func lacks(t testing.TB, major, minor int) string {
+// feature is what not every version has.
+type feature struct {
+	name      string
+	terraform int // 1.this has it
+	openTofu  int // 1.this has it; 0: none
+}
+
+var (
+	identityImport = feature{"import by identity", 12, 12}
+	actions        = feature{"an action", 14, 0}
+)
+
+// lacks says why the terraform at hand does not have a feature; "" when it has.
+func lacks(t testing.TB, f feature) string {
 	t.Helper()
 	text, err := exec.CommandContext(t.Context(), terraformPath(), "version").Output()
 	if err != nil {
 		t.Fatal(err)
 	}
-	var gotMajor, gotMinor int
+	name, needed := "Terraform", f.terraform
 	if strings.HasPrefix(string(text), "OpenTofu") {
-		return "OpenTofu has it not"
+		name, needed = "OpenTofu", f.openTofu
 	}
-	if _, err := fmt.Sscanf(string(text), "Terraform v%d.%d", &gotMajor, &gotMinor); err != nil {
+	var major, minor int
+	if _, err := fmt.Sscanf(string(text), name+" v%d.%d", &major, &minor); err != nil {
 		t.Fatalf("%s\n%s", err, text)
 	}
-	if gotMajor < major || gotMajor == major && gotMinor < minor {
-		return fmt.Sprintf("needs terraform %d.%d; this is %d.%d", major, minor, gotMajor, gotMinor)
+	switch {
+	case needed == 0:
+		return fmt.Sprintf("%s: %s has it not", f.name, name)
+	case major == 1 && minor < needed:
+		return fmt.Sprintf("%s: needs %s 1.%d; this is 1.%d", f.name, name, needed, minor)
 	}
 	return ""
 }
 
-// needs skips the test where the terraform at hand has not what came with a version of Terraform, and says so.
-func needs(t *testing.T, major, minor int, feature string) {
+// needs skips the test where the terraform at hand lacks a feature, and says so.
+func needs(t *testing.T, f feature) {
 	t.Helper()
-	if why := lacks(t, major, minor); why != "" {
-		t.Skipf("%s: %s", feature, why)
+	if why := lacks(t, f); why != "" {
+		t.Skip(why)
 	}
 }
 
