@@ -10,8 +10,8 @@ output "report_run" {
 
 output "orders_in_january" {
   description = "The import of orders in January 2024."
-  value = format("%d runs succeeded, %d failed, %.1f s on average",
-    data.ylem_pipeline_stats.orders_january.num_of_successes,
+  value = format("%d runs, failed tasks: %d, %.1f s on average",
+    data.ylem_pipeline_stats.orders_january.num_of_successes + data.ylem_pipeline_stats.orders_january.num_of_failures,
     data.ylem_pipeline_stats.orders_january.num_of_failures,
     data.ylem_pipeline_stats.orders_january.average_duration / 1000,
   )
@@ -30,7 +30,7 @@ output "orders_by_month" {
   description = "The import of orders, month by month."
   value = {
     for month in data.ylem_pipeline_aggregated_stats.orders.stats :
-    formatdate("YYYY-MM", month.date_from) => "${month.num_of_successes} runs succeeded, ${month.num_of_failures} failed"
+    formatdate("YYYY-MM", month.date_from) => "${month.num_of_successes + month.num_of_failures} runs, failed tasks: ${month.num_of_failures}"
   }
 }
 

@@ -1,3 +1,3 @@
 export YLEM_API_CLIENT_ID=6b1d7a52-8c2e-4d3f-9a61-0f5e2c7b9d10
 export YLEM_API_CLIENT_SECRET=…
-export YLEM_API_URL=http://localhost:7339 # for a Ylem of your own; without it: the hosted service
+# export YLEM_API_URL=http://localhost:7339 # only for a self-hosted Ylem

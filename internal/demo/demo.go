@@ -33,7 +33,7 @@ func demonstrate(ctx context.Context) (err error) {
 	server, client := newYlem(ylemtest.WithClock(clock.Now))
 	defer server.Close()
 
-	say("Building the provider, and serving a Ylem in memory with two pipelines and their past runs.")
+	say("Building the provider, and serving a Ylem in memory with pipelines and their past runs.")
 	w, err := newWorkspace(ctx, below, "examples/demo", server, client)
 	if err != nil {
 		return err
@@ -51,7 +51,7 @@ func demonstrate(ctx context.Context) (err error) {
 
 // firstApply starts both runs.
 func (d *demo) firstApply(ctx context.Context) error {
-	say("\n1. Run both pipelines, and read what Ylem knows about them.")
+	say("\n1. Run two pipelines, and read what Ylem knows about them.")
 	output, err := d.terraformSays(ctx, []string{"Plan:", "Apply complete!"}, "apply", "-auto-approve", "-input=false")
 	if err != nil {
 		return err

@@ -6,25 +6,32 @@ import (
 	"github.com/ylem-co/terraform-provider-ylem/internal/ylemtest"
 )
 
-// The UUIDs that examples/demo names.
+// The UUIDs that the examples name.
 const (
-	ordersUUID = "b3a1f0c4-52d7-4a8e-9c1b-7e6d5f4a3b2c"
-	queryUUID  = "449c3c47-427e-465e-b1d2-0bf257b714e4"
-	reportUUID = "e0c7a9d2-3f16-4b58-8a4d-91c6b27f5e03"
+	ordersUUID    = "b3a1f0c4-52d7-4a8e-9c1b-7e6d5f4a3b2c"
+	queryUUID     = "449c3c47-427e-465e-b1d2-0bf257b714e4" // a task of it
+	reportUUID    = "e0c7a9d2-3f16-4b58-8a4d-91c6b27f5e03"
+	customersUUID = "2d9c4e7b-81f3-4a06-b5d2-c63e0f9a7814"
+	importedUUID  = "95295cbc-cee7-49cc-a11a-2f1788423934" // a run of the orders, to import
 )
 
 var pipelineNames = map[string]string{
-	ordersUUID: "imports orders",
-	reportUUID: "sends a report",
+	ordersUUID:    "imports orders",
+	reportUUID:    "sends a report",
+	customersUUID: "imports customers",
 }
 
-// pipelines are the two of examples/demo. Their tasks are over before a person would wait for them.
+// pipelines are those of the examples. Their tasks are over before a person would wait for them.
 func pipelines() []ylemtest.Pipeline {
 	const (
 		trigger = "7c1d0b9e-6a42-4f35-b8d7-2e9f1a3c5b60"
 		post    = "d5f2e8a1-0c37-4969-a1b4-3f6e7d8c9a02"
 		totals  = "1f8b6c3d-9e25-4a70-8c5f-b4d3e2a1f069"
 		mail    = "92e4d7f0-5b1a-4c68-9d3e-0a7f6b8c1d25"
+		begin   = "3a95f7d4-0b1e-4c82-96e3-5d8f2a7c4b19"
+		fetch   = "8e1c6b47-92da-4f05-b3a6-70d4e9f81c2b"
+		load    = "a4f09d63-5c7e-4b18-8f2d-e6b13c97a058"
+		tell    = "6e0c2b91-4f7d-4d3a-8b15-c9a27e84d360"
 	)
 	const quick = 50 * time.Millisecond
 	return []ylemtest.Pipeline{{
@@ -40,11 +47,19 @@ func pipelines() []ylemtest.Pipeline {
 			{UUID: totals, Type: "query", Duration: quick, Output: []byte(`[{"total":73475.5}]`)},
 			{UUID: mail, Type: "notification", Duration: quick, After: []string{totals}},
 		},
+	}, {
+		UUID: customersUUID,
+		Tasks: []ylemtest.Task{
+			{UUID: begin, Type: "external_trigger"},
+			{UUID: fetch, Type: "query", Duration: quick, After: []string{begin}, Output: []byte(`[{"customers":41}]`)},
+			{UUID: load, Type: "api_call", Duration: quick, After: []string{fetch}, Output: []byte(`{"imported":41}`)},
+			{UUID: tell, Type: "notification", Duration: 2 * quick, After: []string{fetch}},
+		},
 	}}
 }
 
 // newYlem starts a Ylem with the pipelines and a past: orders are imported every night of the first quarter of
-// 2024, slower from month to month and three times in vain, and both pipelines ran on the last seven days.
+// 2024, slower from month to month and three times in vain, and all pipelines ran on the last seven days.
 func newYlem(opts ...ylemtest.Option) (*ylemtest.Server, ylemtest.Client) {
 	s := ylemtest.NewServer(opts...)
 	for _, p := range pipelines() {
@@ -72,6 +87,10 @@ func newYlem(opts ...ylemtest.Option) (*ylemtest.Server, ylemtest.Client) {
 			s.AddRun(p.UUID, time.Now().Add(-time.Duration(days)*24*time.Hour-12*time.Hour))
 		}
 	}
+	s.AddRows(ylemtest.Row{
+		PipelineUUID: ordersUUID, PipelineRunUUID: importedUUID, TaskUUID: queryUUID, IsSuccessful: true, Duration: 34_000,
+		ExecutedAt: time.Now().Add(-6 * time.Hour),
+	})
 	return s, s.AddClient(ylemtest.Client{})
 }
 

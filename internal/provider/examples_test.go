@@ -1,7 +1,6 @@
 package provider
 
 import (
-	"cmp"
 	"context"
 	"crypto/x509"
 	"fmt"
@@ -18,37 +17,29 @@ import (
 	"github.com/hashicorp/terraform-plugin-framework/action"
 	"github.com/hashicorp/terraform-plugin-framework/datasource"
 	"github.com/hashicorp/terraform-plugin-framework/resource"
-	"github.com/hashicorp/terraform-plugin-testing/config"
-	acctest "github.com/hashicorp/terraform-plugin-testing/helper/resource"
 
 	"github.com/ylem-co/terraform-provider-ylem/internal/ylemtest"
 )
 
 const examples = "../../examples"
 
-// Every configuration of examples/ can be applied, and leaves nothing to change: after the apply, the testing framework
-// fails where another plan holds changes.
+// Every configuration of examples/ can be applied, and leaves nothing to change.
 func TestExamplesApply(t *testing.T) {
 	t.Parallel()
 	for name, files := range exampleConfigurations(t) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			files := understood(t, files)
+			needsFor(t, files)
 			text := strings.Join(slices.Collect(maps.Values(files)), "\n")
 			s := newSandbox(t)
 			if strings.Contains(text, "ca_cert_pem") {
 				s = s.withCertificates(t, files)
 			}
 			s.addExamplePipelines(text)
-			apply := acctest.TestStep{
-				// The framework wants the factories here when the configuration is a folder with a provider block.
-				ProtoV6ProviderFactories: factories,
-				ConfigDirectory:          config.StaticDirectory(s.copyExample(t, files)),
-			}
-			// It cannot tidy up by itself what for_each made.
-			destroy := apply
-			destroy.Destroy = true
-			acctest.Test(t, acctest.TestCase{Steps: []acctest.TestStep{apply, destroy}})
+			tf := s.copyExample(t, files)
+			tf.mustRun(t, 0, "apply", "-auto-approve")
+			tf.mustRun(t, 0, "plan", "-detailed-exitcode")
+			tf.mustRun(t, 0, "destroy", "-auto-approve")
 			if len(s.Requests()) == 0 {
 				t.Error("the example asks nothing of Ylem")
 			}
@@ -74,8 +65,8 @@ func TestExampleCommands(t *testing.T) {
 			before: [][]string{{"apply"}, {"taint", "ylem_pipeline_run.import"}}, // as after a timeout
 			runs:   1,
 		},
-		"guides/troubleshooting/log.sh":                    {config: "ask.tf"},
-		"guides/react-to-infrastructure-changes/invoke.sh": {config: "action.tf", action: true, runs: 1},
+		"guides/troubleshooting/log.sh":                           {config: "ask.tf"},
+		"guides/react-to-infrastructure-changes/action/invoke.sh": {config: "action.tf", action: true, runs: 1},
 	}
 	for script, test := range tests {
 		t.Run(script, func(t *testing.T) {
@@ -159,9 +150,25 @@ func TestExamplesAreComplete(t *testing.T) {
 		// What a configuration reads is no configuration.
 		dir := filepath.Join(examples, "guides", strings.TrimSuffix(filepath.Base(guide), ".md.tmpl"))
 		for _, file := range exampleFiles(t, dir, ".tf", ".tfrc", ".sh") {
-			if !strings.Contains(string(text), fmt.Sprintf("%q", "examples/"+file)) {
+			if filepath.Base(file) != "terraform.tf" && !strings.Contains(string(text), fmt.Sprintf("%q", "examples/"+file)) {
 				t.Errorf("%s does not show %s", guide, file)
 			}
+		}
+	}
+}
+
+// The folders of the guides, the demo and the quick start work as they are: they say which provider they are for.
+func TestExamplesNameTheProvider(t *testing.T) {
+	t.Parallel()
+	for _, dir := range exampleDirs(t) {
+		name, err := filepath.Rel(examples, dir)
+		kind, _, _ := strings.Cut(filepath.ToSlash(name), "/")
+		if err != nil || slices.Contains([]string{"actions", "data-sources", "resources"}, kind) { // what a page shows one by one
+			continue
+		}
+		text := strings.Join(slices.Collect(maps.Values(readExample(t, dir))), "\n")
+		if n := strings.Count(text, `source = "ylem-co/ylem"`); n != 1 {
+			t.Errorf("%s names the provider %d times", name, n)
 		}
 	}
 }
@@ -226,28 +233,18 @@ func exampleConfigurations(t *testing.T) map[string]map[string]string {
 	return all
 }
 
-// understood leaves out the files that the terraform at hand is too old for, and says so.
-func understood(t *testing.T, files map[string]string) map[string]string {
+// needsFor skips the test where the terraform at hand is too old for an example.
+func needsFor(t *testing.T, files map[string]string) {
 	t.Helper()
 	needsTerraform(t)
-	files = maps.Clone(files)
-	for name, text := range files {
-		var why string
-		switch {
-		case anyAction.MatchString(text):
-			why = lacks(t, actions)
-		case strings.Contains(text, "identity = {"):
-			why = lacks(t, identityImport)
+	for _, text := range files {
+		if anyAction.MatchString(text) {
+			needs(t, actions)
 		}
-		if why != "" {
-			t.Logf("%s is left out: %s", name, why)
-			delete(files, name)
-			if strings.HasPrefix(name, "import-by-") || len(files) == 0 {
-				t.Skipf("%s is what this example is about", name)
-			}
+		if strings.Contains(text, "identity = {") {
+			needs(t, identityImport)
 		}
 	}
-	return files
 }
 
 // readExample returns the files of an example by name, without what a terraform that was run in it left there.
@@ -274,6 +271,7 @@ func readExample(t *testing.T, dir string) map[string]string {
 var (
 	anyUUID     = regexp.MustCompile(`[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}`)
 	anyVariable = regexp.MustCompile(`(?ms)^variable "(\w+)" \{(.*?)^\}`)
+	anyAlias    = regexp.MustCompile(`(?m)^  alias +=.*`)
 	anyAction   = regexp.MustCompile(`(?m)^action "`)
 	anyImport   = regexp.MustCompile(`(?:/|run_uuid\s+= ")(` + anyUUID.String() + `)`)
 	anyPause    = regexp.MustCompile(`((?:quiet_period|poll_interval)\s+= )"\w+"`)
@@ -311,38 +309,24 @@ func (s *sandbox) withCertificates(t *testing.T, files map[string]string) *sandb
 	return s
 }
 
-// requiredProvider names the provider as the testing framework serves it.
-func requiredProvider() string {
-	return fmt.Sprintf(`
-terraform {
-  required_providers {
-    ylem = { source = "%s/%s/ylem" }
-  }
-}
-`, cmp.Or(os.Getenv("TF_ACC_PROVIDER_HOST"), "registry.terraform.io"), cmp.Or(os.Getenv("TF_ACC_PROVIDER_NAMESPACE"), "hashicorp"))
-}
-
-// copyExample copies an example to a folder of the test's own, with an override file: the provider comes from
-// the test and goes to the sandbox, variables that a user must set are set, and pauses are short.
-func (s *sandbox) copyExample(t *testing.T, files map[string]string) string {
+// copyExample copies an example to a folder of the test's own, with an override file: its providers go to the
+// sandbox, variables that a user must set are set, and pauses are short.
+func (s *sandbox) copyExample(t *testing.T, files map[string]string) *terraform {
 	t.Helper()
-	override := requiredProvider() + s.config("")
-	folder := t.TempDir()
+	tf := newTerraform(t, "")
+	override := requirements + s.config("")
+	tf.write(t, "main.tf", "")
 	for name, text := range files {
 		for _, variable := range anyVariable.FindAllStringSubmatch(text, -1) {
 			if !strings.Contains(variable[2], "default") {
 				override += fmt.Sprintf("variable %q {\n  default = \"example\"\n}\n", variable[1])
 			}
 		}
-		write(t, filepath.Join(folder, name), anyPause.ReplaceAllString(text, `$1"100ms"`))
+		for _, alias := range anyAlias.FindAllString(text, -1) {
+			override += s.provider(alias)
+		}
+		tf.write(t, name, anyPause.ReplaceAllString(text, `$1"100ms"`))
 	}
-	write(t, filepath.Join(folder, "test_override.tf"), override)
-	return folder
-}
-
-func write(t *testing.T, name, text string) {
-	t.Helper()
-	if err := os.WriteFile(name, []byte(text), 0o600); err != nil {
-		t.Fatal(err)
-	}
+	tf.write(t, "test_override.tf", override)
+	return tf
 }

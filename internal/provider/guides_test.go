@@ -1,6 +1,7 @@
 package provider
 
 import (
+	"os"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -32,21 +33,42 @@ func (s *sandbox) addAiling(text string) {
 // A gate that lets everything through is no gate: here all of them close. (TestExamplesApply shows that they open.)
 func TestGatesClose(t *testing.T) {
 	t.Parallel()
-	for file, test := range map[string]struct {
+	const gates = "guides/gate-an-apply-on-pipeline-health"
+	for name, test := range map[string]struct {
+		files   []string
+		ran     bool // else nothing ever did
 		command string
 		code    int
 		says    string
 	}{
-		"check.tf":         {"plan", 0, "or is older than 26 hours"},
-		"precondition.tf":  {"plan", 1, "or a run failed"},
-		"postcondition.tf": {"plan", 1, "The query takes 61 s on average"},
-		"run.tf":           {"apply", 1, "The run failed"},
+		"check, failed":         {[]string{gates + "/check.tf"}, true, "plan", 0, "or is older than 26 hours"},
+		"check, nothing ran":    {[]string{gates + "/check.tf"}, false, "plan", 0, "or is older than 26 hours"},
+		"precondition, failed":  {[]string{gates + "/precondition.tf"}, true, "plan", 1, "or a run failed"},
+		"precondition, none":    {[]string{gates + "/precondition.tf"}, false, "plan", 1, "did not run in the last 24 hours"},
+		"postcondition, failed": {[]string{gates + "/postcondition.tf"}, true, "plan", 1, "the query never succeeded"},
+		"postcondition, none":   {[]string{gates + "/postcondition.tf"}, false, "plan", 1, "the query never succeeded"},
+		"run":                   {[]string{gates + "/run.tf"}, true, "apply", 1, "The run failed"},
+		"statistics, failed":    {pageOf("ylem_pipeline_stats"), true, "plan", 0, "nothing succeeded"},
+		"statistics, none":      {pageOf("ylem_pipeline_stats"), false, "plan", 0, "nothing succeeded"},
+		"last run, failed":      {pageOf("ylem_pipeline_last_run"), true, "plan", 0, "The orders are not up to date"},
+		"last run, none":        {pageOf("ylem_pipeline_last_run"), false, "plan", 0, "The orders are not up to date"},
+		"task's last run, none": {pageOf("ylem_task_last_run"), false, "plan", 0, "The last query failed"},
+		"task's last run, slow": {pageOf("ylem_task_last_run"), true, "plan", 0, "The last query failed"},
 	} {
-		t.Run(file, func(t *testing.T) {
+		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			text := guide(t, "gate-an-apply-on-pipeline-health")[file]
+			var text string
+			for _, file := range test.files {
+				content, err := os.ReadFile(filepath.Join(examples, file))
+				if err != nil {
+					t.Fatal(err)
+				}
+				text += string(content)
+			}
 			s := newSandbox(t)
-			s.addAiling(text)
+			if test.ran {
+				s.addAiling(text)
+			}
 			tf := newTerraform(t, s.config(text), "TF_CLI_ARGS_apply=-auto-approve")
 			stdout, stderr, code := tf.run(t, test.command, "-no-color")
 			if code != test.code || !strings.Contains(strings.Join(strings.Fields(stdout+stderr), " "), test.says) {
@@ -57,6 +79,11 @@ func TestGatesClose(t *testing.T) {
 			}
 		})
 	}
+}
+
+// pageOf are the first example of a data source's page and its check.
+func pageOf(dataSource string) []string {
+	return []string{"data-sources/" + dataSource + "/data-source.tf", "data-sources/" + dataSource + "/data-source_check.tf"}
 }
 
 func TestFleetIsSummedUp(t *testing.T) {
@@ -81,8 +108,8 @@ func TestFleetIsSummedUp(t *testing.T) {
 	if n := s.count(ylemtest.RouteStats) - before; n != len(pipelines) {
 		t.Errorf("a plan without a refresh sends %d requests, want %d", n, len(pipelines))
 	}
-	if !strings.Contains(out, "Look after customers, report.") {
-		t.Errorf("the check does not name who ails:\n%s", out)
+	if !strings.Contains(out, "Needs attention: customers, report.") {
+		t.Errorf("the check does not name them:\n%s", out)
 	}
 }
 

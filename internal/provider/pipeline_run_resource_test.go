@@ -1,7 +1,9 @@
 package provider
 
 import (
+	"cmp"
 	"fmt"
+	"os"
 	"regexp"
 	"strings"
 	"testing"
@@ -335,4 +337,15 @@ func TestAccPipelineRunRefreshOfUnfinishedRunsAsksOnce(t *testing.T) {
 	if n := len(s.Runs(p)); n != 100 {
 		t.Errorf("%d runs", n)
 	}
+}
+
+// requiredProvider names the provider as the testing framework serves it.
+func requiredProvider() string {
+	return fmt.Sprintf(`
+terraform {
+  required_providers {
+    ylem = { source = "%s/%s/ylem" }
+  }
+}
+`, cmp.Or(os.Getenv("TF_ACC_PROVIDER_HOST"), "registry.terraform.io"), cmp.Or(os.Getenv("TF_ACC_PROVIDER_NAMESPACE"), "hashicorp"))
 }

@@ -71,6 +71,9 @@ func TestDescriptions(t *testing.T) {
 	for name, s := range schema.DataSourceSchemas {
 		schemas[name] = s
 	}
+	for name, s := range schema.ActionSchemas {
+		schemas["action "+name] = s.Schema
+	}
 	for name, s := range schemas {
 		checkDescription(t, name, s.Block.Description, s.Block.DescriptionKind)
 		checkBlock(t, name, s.Block)

@@ -1,7 +1,7 @@
 # Run a pipeline whenever something else has changed, wait for the run, and go on when it fails.
 action "ylem_pipeline_run" "migrate" {
   config {
-    pipeline_uuid       = "2d9c4e7b-81f3-4a06-b5d2-c63e0f9a7814"
+    pipeline_uuid       = "b3a1f0c4-52d7-4a8e-9c1b-7e6d5f4a3b2c"
     input               = jsonencode({ full = true })
     wait_for_completion = true
     on_failure          = "warn"

@@ -4,8 +4,8 @@ data "ylem_task_stats" "query" {
 
   lifecycle {
     postcondition {
-      condition     = self.average_duration < 60000
-      error_message = "The query takes ${self.average_duration / 1000} s on average, more than a minute."
+      condition     = self.num_of_successes > 0 && self.average_duration < 60000
+      error_message = "In the last seven days the query never succeeded, or took more than a minute: ${self.average_duration / 1000} s on average."
     }
   }
 }

@@ -1,11 +1,11 @@
 resource "ylem_pipeline_run" "nightly" {
-  pipeline_uuid       = "2d9c4e7b-81f3-4a06-b5d2-c63e0f9a7814"
+  pipeline_uuid       = "b3a1f0c4-52d7-4a8e-9c1b-7e6d5f4a3b2c"
   wait_for_completion = true
   on_failure          = "warn"
   on_timeout          = "warn"
 
   completion = {
-    final_task_uuids = ["1f8b6c3d-9e25-4a70-8c5f-b4d3e2a1f069"]
+    final_task_uuids = ["d5f2e8a1-0c37-4969-a1b4-3f6e7d8c9a02"]
   }
 }
 

@@ -1,3 +1,9 @@
+variable "shop_token" {
+  type      = string
+  sensitive = true
+  ephemeral = true
+}
+
 action "ylem_pipeline_run" "sync" {
   config {
     pipeline_uuid = "2d9c4e7b-81f3-4a06-b5d2-c63e0f9a7814"
