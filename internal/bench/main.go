@@ -17,7 +17,7 @@ import (
 	"github.com/ylem-co/terraform-provider-ylem/internal/ylemtest"
 )
 
-// latency is what the sandbox adds to every answer: a round trip to another continent's data centre is longer, one in
+// latency is what the sandbox adds to every answer: a round trip to another continent's data center is longer, one in
 // the same building shorter.
 const latency = 20 * time.Millisecond
 

@@ -156,7 +156,7 @@ func (m *machine) newWorkspace(config string, env ...string) (*workspace, error)
 	return &workspace{dir: dir, env: env}, os.WriteFile(filepath.Join(dir, "main.tf"), []byte(config), 0o600)
 }
 
-// arguments of a command as a user gives it, but for the colours and questions.
+// arguments of a command as a user gives it, but for the colors and questions.
 func arguments(command string) []string {
 	arguments := []string{command, "-no-color", "-input=false"}
 	if command == "apply" {

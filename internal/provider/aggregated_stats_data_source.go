@@ -45,30 +45,30 @@ func (d *aggregatedStatsDataSource) Metadata(_ context.Context, req datasource.M
 func (d *aggregatedStatsDataSource) Schema(_ context.Context, _ datasource.SchemaRequest, resp *datasource.SchemaResponse) {
 	resp.Schema = schema.Schema{
 		MarkdownDescription: fmt.Sprintf("Reads the statistics of a %s's runs for each day, week, month, quarter or year. Needs the scope `stats:read`.\n\n%s "+
-			"A %[1]s that does not exist reads like one that never ran.", d.subject.noun, d.subject.counting),
+			"A %[1]s that does not exist looks the same as one that never ran.", d.subject.noun, d.subject.counting),
 		Attributes: map[string]schema.Attribute{
 			d.subject.attribute: d.subject.uuidAttribute(),
 			"date_from": schema.StringAttribute{
 				Required: true,
-				MarkdownDescription: "First day to count, such as `2024-01-01`. RFC 3339 with any offset and `2024-01-31 14:23:01` (UTC) are accepted too; " +
+				MarkdownDescription: "First day to include, such as `2024-01-01`. RFC 3339 with any offset and `2024-01-31 14:23:01` (UTC) are accepted too; " +
 					"only the day in UTC counts.",
 				Validators: []validator.String{timeValidator{}},
 			},
 			"period": schema.StringAttribute{
 				Required:            true,
-				MarkdownDescription: "Length of one element: `day`, `week` (from Monday on), `month`, `quarter` or `year`.",
+				MarkdownDescription: "Length of a period: `day`, `week` (from Monday on), `month`, `quarter` or `year`.",
 				Validators:          []validator.String{stringvalidator.OneOf(periodNames()...)},
 			},
 			"number_of_periods": schema.Int64Attribute{
 				Required: true,
-				MarkdownDescription: "How many periods to count from `date_from` on, at least 1, such as `12`. They must end by 2106-02-07, the last day " +
+				MarkdownDescription: "Number of periods, from `date_from` on, at least 1, such as `12`. They must end by 2106-02-07, the last day " +
 					"that Ylem's statistics know.",
 				Validators: []validator.Int64{int64validator.AtLeast(1)},
 			},
 			"stats": schema.ListNestedAttribute{
 				Computed: true,
-				MarkdownDescription: "The periods in which something ran, sorted by `date_from`; empty when nothing did. They are calendar periods: counting one " +
-					"month from the 15th on gives two elements, the part of either month that was asked for.",
+				MarkdownDescription: "The periods in which something ran, sorted by `date_from`; empty when nothing did. They are calendar periods: one " +
+					"month from the 15th gives two elements, one for the requested part of each month.",
 				NestedObject: schema.NestedAttributeObject{Attributes: map[string]schema.Attribute{
 					"date_from":        computedString("First second of the calendar period, RFC 3339, UTC. Example: `2024-01-01T00:00:00Z`."),
 					"date_to":          computedString("Last second of the calendar period, RFC 3339, UTC. Example: `2024-01-31T23:59:59Z`."),

@@ -36,20 +36,20 @@ func windowAttributes() map[string]schema.Attribute {
 			Optional: true,
 			Computed: true,
 			MarkdownDescription: "Start of the window, inclusive, to the second: `2024-01-31T14:23:01Z` (RFC 3339 with any offset), " +
-				"`2024-01-31 14:23:01` or `2024-01-31` (both UTC). Give exactly one of `from` and `lookback`. Unset: `to` less `lookback`.",
+				"`2024-01-31 14:23:01` or `2024-01-31` (both UTC). Give exactly one of `from` and `lookback`. Unset: `to` minus `lookback`.",
 			Validators: []validator.String{timeValidator{}},
 		},
 		"to": schema.StringAttribute{
 			Optional: true,
 			Computed: true,
 			MarkdownDescription: "End of the window, inclusive, to the second, in the same forms as `from`; `2024-01-31` is the day's first second. " +
-				"Unset: now, by Ylem's clock, and two seconds more for what has just run.",
+				"Unset: two seconds after now, by Ylem's clock, to include what has just run.",
 			Validators: []validator.String{timeValidator{}},
 		},
 		"lookback": schema.StringAttribute{
 			Optional: true,
 			MarkdownDescription: "Length of the window before `to`, as a duration such as `24h` or `90m`, instead of `from`. Prefer it to " +
-				"`timestamp()`, whose value is only known after apply, so that the data source would not be read while planning. Unset: the window starts at `from`.",
+				"`timestamp()`, whose value is only known after apply, so the data source would not be read during the plan. Unset: the window starts at `from`.",
 			Validators: []validator.String{durationValidator{}},
 		},
 	}
@@ -91,7 +91,7 @@ func (windowValidator) ValidateDataSource(_ context.Context, req datasource.Vali
 func checkOrder(from, to time.Time, diags *diag.Diagnostics) {
 	if from.After(to) {
 		diags.AddAttributeError(path.Root("from"), "The window ends before it begins", fmt.Sprintf(
-			"from (%s) is after to (%s). Ylem would answer that nothing ran. Swap the two, or leave out \"to\" for now.",
+			"from (%s) is after to (%s). Ylem would answer that nothing ran. Swap the two, or leave out \"to\" to end the window now.",
 			formatTime(from), formatTime(to)))
 	}
 }

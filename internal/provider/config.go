@@ -64,7 +64,7 @@ func apiFrom(data any, diags *diag.Diagnostics) api {
 	}
 	a, ok := data.(api)
 	if !ok {
-		diags.AddError("Unexpected provider data", fmt.Sprintf("Got %T. This is a bug of the provider: please report it.", data))
+		diags.AddError("Unexpected provider data", fmt.Sprintf("Got %T. This is a bug in the provider: please report it.", data))
 	}
 	return a
 }
@@ -202,7 +202,7 @@ func (m *providerModel) clientConfig(ctx context.Context, diags *diag.Diagnostic
 			fmt.Sprintf("The environment variable %s cannot be used: %s. Write it as https://ylem.example.com.", envURL, err))
 	} else if u.Scheme == "http" && !isLoopback(u) {
 		diags.AddAttributeWarning(path.Root("api_url"), "Ylem is reached without encryption", fmt.Sprintf(
-			"The client's secret and tokens travel to %s in plain text. Use https unless the network between is trusted.", u.Host))
+			"The client secret and the tokens are sent to %s in plain text. Use https unless you trust the network in between.", u.Host))
 	}
 
 	if v := m.RequestTimeout.ValueString(); v != "" {

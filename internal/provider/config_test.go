@@ -269,7 +269,7 @@ func TestUserAgentNamesProviderAndTerraform(t *testing.T) {
 	}
 }
 
-// The hosted service is the default, and requests honour the proxy of the environment: the built provider is
+// The hosted service is the default, and requests honor the proxy of the environment: the built provider is
 // shown a proxy that refuses everything, and asks it for that host.
 func TestDefaultAddressAndProxy(t *testing.T) {
 	t.Parallel()

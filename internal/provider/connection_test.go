@@ -286,7 +286,7 @@ func TestRequestTimeout(t *testing.T) {
 	s.expectRequests(t, map[ylemtest.Route]int{ylemtest.RouteLastRun: 2})()
 }
 
-// A cancelled plan ends a read at once, however often it may be repeated.
+// A canceled plan ends a read at once, however often it may be repeated.
 func TestInterruptEndsARead(t *testing.T) {
 	t.Parallel()
 	s := newSandbox(t)

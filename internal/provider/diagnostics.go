@@ -59,7 +59,7 @@ func answer(e *ylem.Error) string {
 		if e.Message != "" {
 			b.WriteString(", " + e.Message)
 		} else {
-			b.WriteString(", without a text")
+			b.WriteString(", without a message")
 		}
 	}
 	return b.String()
@@ -70,11 +70,11 @@ func answer(e *ylem.Error) string {
 func explain(e *ylem.Error) (summary, advice string) {
 	switch {
 	case errors.Is(e, context.Canceled):
-		return "Interrupted", "The request was given up because Terraform was interrupted."
+		return "Interrupted", "The request was canceled because Terraform was interrupted."
 	case e.StatusCode/100 == 3:
 		return "Ylem's address answers with a redirect", fmt.Sprintf("It points to %q. Redirects are not followed, because the token would travel "+
-			"with them: set api_url to where Ylem's API really is. A page to log in means that an access proxy stands before it, "+
-			"which \"headers\" can satisfy.", e.Location)
+			"with them: set api_url to the address of Ylem's API. If it is a login page, an access proxy is in front of Ylem: "+
+			"authenticate to it with \"headers\".", e.Location)
 	case e.Op == ylem.OpToken:
 		return explainToken(e)
 	case e.StatusCode == 0, timedOut(e.Err): // also within an answer
@@ -83,22 +83,22 @@ func explain(e *ylem.Error) (summary, advice string) {
 		return "Ylem's answer cannot be understood", "Check that api_url (or YLEM_API_URL) is the address of Ylem's API and not of its web " +
 			"interface or a proxy's page."
 	case e.StatusCode == http.StatusUnauthorized:
-		return "Ylem refused the access token", "A new token was refused as well. Ylem answers so when the OAuth client or its user was " +
+		return "Ylem refused the access token", "A new token was refused as well. Ylem does this when the OAuth client or its user was " +
 			"deactivated, and when its users service is down: check the client in Ylem and apply again."
 	case e.MissingScope():
 		scope := scopeFor(e.Op)
 		return "The OAuth client lacks the scope " + scope, fmt.Sprintf("Give the OAuth client the scope %[1]s in Ylem. "+
-			"Where the provider's \"scopes\" are set, they must hold %[1]s too.", scope)
+			"If the provider's \"scopes\" are set, add %[1]s there too.", scope)
 	case e.StatusCode == http.StatusForbidden:
-		return "Ylem refuses access", "It most likely belongs to another organization than the OAuth client. Check the UUID and the client."
+		return "Ylem refuses access", "It most likely belongs to a different organization than the OAuth client. Check the UUID and the client."
 	case e.StatusCode == http.StatusNotFound:
 		return "Ylem has no such address", "There is no such route at this address: check api_url (or YLEM_API_URL)."
 	case e.StatusCode == http.StatusBadRequest:
-		return "Ylem refused the request", "Ylem names the fault below. If the configuration looks right, please report this as a bug of the provider."
+		return "Ylem refused the request", "Ylem names the error below. If the configuration looks right, please report this as a bug in the provider."
 	case e.StatusCode == http.StatusTooManyRequests:
-		return "Ylem asks for fewer requests", "Apply again later, or with a lower -parallelism."
+		return "Ylem is rate limiting requests", "Apply again later, or with a lower -parallelism."
 	default:
-		return "Ylem failed", "Ylem or one of its services is in trouble. Apply again; when it goes on, look into Ylem's own logs."
+		return "Ylem failed", "Ylem or one of its services has a problem. Apply again; if it persists, check Ylem's own logs."
 	}
 }
 
@@ -111,20 +111,20 @@ func explainToken(e *ylem.Error) (summary, advice string) {
 		return "Ylem refused the scopes", "The provider's \"scopes\" hold a scope that Ylem does not know or that the OAuth client does not have. " +
 			"Leave \"scopes\" out to get all that the client has."
 	case e.StatusCode == http.StatusInternalServerError:
-		return "Ylem gave no access token", "Ylem answers alike to a client ID that it does not know (wrong, deleted, or of a deactivated user) and to " +
-			"trouble of its own. Check client_id (or YLEM_API_CLIENT_ID) first; if it is right, look into Ylem."
+		return "Ylem gave no access token", "Ylem gives the same answer for a client ID it does not know (wrong, deleted, or of a deactivated user) and for " +
+			"a failure of its own. Check client_id (or YLEM_API_CLIENT_ID) first; if it is right, check Ylem."
 	case e.StatusCode == 0:
 		return explainSilence(e.Err)
 	case e.StatusCode == http.StatusNotFound:
 		return "Ylem has no such address", "There is no OAuth endpoint at this address: check api_url (or YLEM_API_URL), which is given without /v1."
 	default:
-		return "Ylem gave no access token", "Check that api_url (or YLEM_API_URL) is the address of Ylem's API, and that Ylem runs."
+		return "Ylem gave no access token", "Check that api_url (or YLEM_API_URL) is the address of Ylem's API, and that Ylem is running."
 	}
 }
 
 // explainSilence explains why there is no answer.
 func explainSilence(err error) (summary, advice string) {
-	const checks = "Check api_url (or YLEM_API_URL), the network and the proxy settings, and that Ylem runs."
+	const checks = "Check api_url (or YLEM_API_URL), the network and the proxy settings, and that Ylem is running."
 	op, _ := errors.AsType[*net.OpError](err)
 	_, untrusted := errors.AsType[*tls.CertificateVerificationError](err)
 	switch {
@@ -165,10 +165,10 @@ func addStartError(diags *diag.Diagnostics, pipelineUUID string, err error) {
 	switch {
 	case e.MaybeStarted:
 		diags.AddAttributeError(at, "The run may have been started", fmt.Sprintf(
-			"The request to run pipeline %s was sent at %s (UTC) by Ylem's clock, but Ylem's answer does not say what became of it. Ylem has no way to ask "+
-				"twice for the same run, so the request is not repeated, and Terraform does not know the run.\n\n"+
+			"The request to run pipeline %s was sent at %s (UTC) by Ylem's clock, but Ylem's answer does not say whether a run was started. Ylem has no "+
+				"idempotency key, so the request is not repeated, and Terraform does not know the run.\n\n"+
 				"Look in Ylem for a run of this pipeline that began at about that time. If there is one, import it "+
-				"(terraform import ADDRESS %s/RUN_UUID, after terraform state rm ADDRESS where the state still holds an older run); if there is none, apply again.\n\n%s",
+				"(terraform import ADDRESS %s/RUN_UUID, after terraform state rm ADDRESS if the state still holds an older run); if there is none, apply again.\n\n%s",
 			pipelineUUID, e.SentAt.Format(time.DateTime), pipelineUUID, answer(e)))
 	case e.Op == ylem.OpRun && e.StatusCode == http.StatusForbidden:
 		causes := "The pipeline is paused: resume it in Ylem. Less likely, the OAuth client lacks the scope pipelines:run."

@@ -109,7 +109,7 @@ func TestReadsThatAreRefused(t *testing.T) {
 			h.client = h.AddClient(ylemtest.Client{Organization: "others"})
 			if d.route != ylemtest.RouteLastRun { // there Ylem answers as if it had never run
 				h.attempt(t, attempted{dataSource: dataSource}).expectError(t, d.attribute,
-					"refuses access", "another organization", subject, "403 Forbidden")
+					"refuses access", "different organization", subject, "403 Forbidden")
 			}
 			h.expectRequests(t, map[ylemtest.Route]int{d.route: len(h.Requests(ylemtest.RouteToken))})() // one each
 		})
@@ -134,7 +134,7 @@ func TestTokensThatAreRefused(t *testing.T) {
 			1,
 			[]string{"refused the client's secret", "client_secret", "YLEM_API_CLIENT_SECRET", "client_id", "401 Unauthorized", "invalid_client", "Client authentication failed"},
 		},
-		"unknown client": { // Ylem answers alike to this and to trouble of its own
+		"unknown client": { // Ylem gives the same answer for this and for a failure of its own
 			nil,
 			object{"client_id": ylemtest.NewUUID()},
 			2,
@@ -302,7 +302,7 @@ func TestServerTrouble(t *testing.T) {
 		400: {"refused the request", "400 Bad Request", "report this"},
 		401: {"refused the access token", "401 Unauthorized", "deactivated"},
 		404: {"has no such address", "404 Not Found", "api_url"},
-		429: {"asks for fewer requests", "429 Too Many Requests", "-parallelism"},
+		429: {"is rate limiting requests", "429 Too Many Requests", "-parallelism"},
 		500: {"Ylem failed", "500 Internal Server Error", "Apply again"},
 		502: {"Ylem failed", "502 Bad Gateway"},
 		503: {"Ylem failed", "503 Service Unavailable"},

@@ -67,7 +67,7 @@ func faultMatrix() []fault {
 		{"Connection closed without an answer", always(ylemtest.Fault{Drop: true}), nil, "", 1, maybeStarted, "EOF"},
 		{"No answer within `request_timeout`", always(ylemtest.Fault{Stall: forever}), nil, "brief", 1, maybeStarted, "exceeded"},
 
-		{"101, or what is no status", always(ylemtest.Fault{Status: 101}), nil, "", 1, maybeStarted, "status 101"},
+		{"101, or an invalid status", always(ylemtest.Fault{Status: 101}), nil, "", 1, maybeStarted, "status 101"},
 		{"303", always(ylemtest.Fault{Status: 303, Header: http.Header{"Location": {"https://ylem.example.com/"}}}), nil, "", 1, maybeStarted, "303 See Other"},
 		{"Another 3xx, a redirect", always(ylemtest.Fault{Status: 307, Header: http.Header{"Location": {"https://login.example.com/"}}}), nil, "", 1, notStarted, "login.example.com"},
 		{"400", always(ylemtest.Fault{Status: 400}), nil, "", 1, notStarted, "400 Bad Request"},

@@ -32,8 +32,8 @@ func (d *lastRunDataSource) Metadata(_ context.Context, req datasource.MetadataR
 func (d *lastRunDataSource) Schema(_ context.Context, _ datasource.SchemaRequest, resp *datasource.SchemaResponse) {
 	resp.Schema = schema.Schema{
 		MarkdownDescription: fmt.Sprintf("Reads how the last run of a %[1]s went. Needs the scope `stats:read`.\n\n"+
-			"Ylem answers alike for a %[1]s that never ran, that does not exist, or that belongs to another organization: then every "+
-			"value is null, and a warning says so, so that a first apply does not fail.", d.subject.noun),
+			"Ylem gives the same answer for a %[1]s that never ran, does not exist or belongs to another organization. In that case every "+
+			"value is null and the provider warns instead of failing, so that a first apply succeeds.", d.subject.noun),
 		Attributes: map[string]schema.Attribute{
 			d.subject.attribute: d.subject.uuidAttribute(),
 			"is_successful":     computedBool("Whether the last run was successful. Null: nothing ran. Example: `true`."),
@@ -51,7 +51,7 @@ func (d *lastRunDataSource) Read(ctx context.Context, req datasource.ReadRequest
 	last, err := d.api.client.LastRun(ctx, d.subject.api, uuid)
 	if e, ok := errors.AsType[*ylem.Error](err); ok && e.NoData() {
 		resp.Diagnostics.AddAttributeWarning(path.Root(d.subject.attribute), "No last run", fmt.Sprintf(
-			"Ylem has no last run of %s %s: it never ran, does not exist, or belongs to another organization than the OAuth client (Ylem does not say which). "+
+			"Ylem has no last run of %s %s: it never ran, does not exist, or belongs to a different organization than the OAuth client (Ylem does not say which). "+
 				"Its values are null.", d.subject.noun, uuid))
 	} else if err != nil {
 		d.subject.addError(&resp.Diagnostics, uuid, err)

@@ -74,8 +74,8 @@ func (d *pipelineLogsDataSource) Schema(_ context.Context, _ datasource.SchemaRe
 	}
 	attributes["limit"] = schema.Int64Attribute{
 		Optional: true,
-		MarkdownDescription: "Only the newest rows that pass the other filters, at most this many, such as `100`; at least `1`. Reading stops there. Unset: all of " +
-			"them, which all end up in Terraform's state.",
+		MarkdownDescription: "Only the newest rows that pass the other filters, at most this many, such as `100`; at least `1`. The provider " +
+			"stops reading there. Unset: all rows, and all of them are stored in the state.",
 		Validators: []validator.Int64{int64validator.AtLeast(1)},
 	}
 	attributes["include_output"] = schema.BoolAttribute{
@@ -87,19 +87,19 @@ func (d *pipelineLogsDataSource) Schema(_ context.Context, _ datasource.SchemaRe
 		Computed:            true,
 		MarkdownDescription: "The tasks that ran, newest first.",
 		NestedObject: schema.NestedAttributeObject{Attributes: map[string]schema.Attribute{
-			"pipeline_run_uuid": computedString("UUID of the run that the task ran in."),
+			"pipeline_run_uuid": computedString("UUID of the run that the task belongs to."),
 			"task_uuid":         computedString("UUID of the task."),
-			"task_type":         computedString("Type of the task, such as `query`; empty when Ylem does not tell."),
+			"task_type":         computedString("Type of the task, such as `query`; empty when Ylem does not report it."),
 			"is_successful":     computedBool("Whether the task succeeded."),
 			"duration":          computedInt("How long the task took, in milliseconds. Example: `120`."),
-			"output": computedString("The task's output as text, decoded; the fault as JSON when the task failed. Null when it is not text (see `output_base64`), " +
+			"output": computedString("The task's output as text, decoded; the error as JSON when the task failed. Null when it is not text (see `output_base64`), " +
 				"or `include_output` is false. Example: `[{\"amount\":299.76}]`."),
 			"output_base64": computedString("The output as Ylem sent it, base64, when it is not text; else null. Example: `/wD+AcMogEE=`."),
 			"metric_value":  schema.Float64Attribute{Computed: true, MarkdownDescription: "Value that a metric task computed; `0` for other tasks. Example: `3.5`."},
 			"executed_at":   computedString("When the task was executed, RFC 3339, UTC. Example: `2024-01-10T10:00:00.123456Z`."),
 			"errors": schema.ListNestedAttribute{
 				Computed:            true,
-				MarkdownDescription: "Faults that the task reports; empty when it succeeded, or when its output is no list of faults.",
+				MarkdownDescription: "Errors that the task reports; empty when it succeeded, or when its output is not a list of errors.",
 				NestedObject:        schema.NestedAttributeObject{Attributes: taskErrorAttributes()},
 			},
 		}},
@@ -124,16 +124,16 @@ func (d *pipelineLogsDataSource) Schema(_ context.Context, _ datasource.SchemaRe
 	attributes["truncated"] = computedBool("Whether there are more rows than `limit`.")
 	resp.Schema = schema.Schema{
 		MarkdownDescription: "Reads the log of a pipeline: which tasks ran in a window of time, how they ended and what they returned. Needs the scope `stats:read`.\n\n" +
-			"A run that has one task in the window comes with all of its tasks. Ylem answers with the whole window at once, " +
-			"so prefer a short one. A pipeline that does not exist has an empty log.",
+			"A run with at least one task in the window is returned with all of its tasks. Ylem answers with the whole window at once, " +
+			"so use a short one. A pipeline that does not exist has an empty log.",
 		Attributes: attributes,
 	}
 }
 
 func taskErrorAttributes() map[string]schema.Attribute {
 	return map[string]schema.Attribute{
-		"code":     computedInt("Ylem's code of the fault. Example: `200`."),
-		"severity": computedString("How bad it is, such as `error`."),
+		"code":     computedInt("Ylem's error code. Example: `200`."),
+		"severity": computedString("Severity of the error, such as `error`."),
 		"message":  computedString("What went wrong, in Ylem's words."),
 	}
 }

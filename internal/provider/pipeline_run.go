@@ -36,16 +36,16 @@ const (
 		"`jsonencode({ day = \"2024-01-31\" })`, but any text will do, up to 65,535 bytes."
 	waitDescription = "`true` waits until the run has finished. Also needs the scope `stats:read`. Unset: `false`."
 
-	completionDescription = "How the end of the run is recognised. Ylem has no status of a run: it only logs the tasks that have finished, and does not tell " +
-		"how many there are. A failed task always ends it. Unset: `{}`, that is the defaults below."
+	completionDescription = "How the end of the run is recognized. Ylem does not report a status for a run: it only logs the tasks that have finished, " +
+		"not how many there are. A failed task always ends the run. Unset: the defaults below."
 	finalTasksDescription = "UUIDs of the tasks that end the pipeline, one for each branch, at least one, such as `[\"449c3c47-427e-465e-b1d2-0bf257b714e4\"]`: the run has succeeded " +
-		"as soon as all of them have reported. Unset: it has succeeded when no task has reported for `quiet_period`."
-	quietPeriodDescription = "How long no task must report for the run to have succeeded, as a duration such as `2m`. Make it longer than the pipeline's " +
-		"longest task, or give `final_task_uuids`, which is exact. Must be shorter than the timeout of the wait. Unset: `30s`."
-	pollIntervalDescription = "Pause between two looks at the log, as a duration such as `10s`, at least `100ms`. Unset: `5s`."
+		"as soon as all of them have reported. Unset: it has succeeded once no task has reported for `quiet_period`."
+	quietPeriodDescription = "The run counts as succeeded once no task has reported for this long, as a duration such as `2m`. Make it longer than the pipeline's " +
+		"longest task, or set `final_task_uuids`, which is exact. Must be shorter than the timeout of the wait. Unset: `30s`."
+	pollIntervalDescription = "Time between two polls of the log, as a duration such as `10s`, at least `100ms`. Unset: `5s`."
 
-	onFailureDescription = "What waiting makes of a failed run: `error` or `warn`. Unset: `error`."
-	onTimeoutDescription = "What waiting makes of a run that outlasts the timeout: `error` or `warn`; the run itself goes on. Unset: `error`."
+	onFailureDescription = "What happens when the run fails while it is being waited for: `error` or `warn`. Unset: `error`."
+	onTimeoutDescription = "What happens when the run takes longer than the timeout: `error` or `warn`; the run itself continues. Unset: `error`."
 )
 
 // finalTasksValidators check final_task_uuids.
@@ -103,8 +103,8 @@ func validateQuietPeriod(ctx context.Context, config tfsdk.Config, timeoutText t
 	quiet, err := time.ParseDuration(cmp.Or(quietText.ValueString(), defaultQuietPeriod))
 	if err == nil && quiet >= timeout && timeout > 0 {
 		diags.AddAttributeError(completion.AtName("quiet_period"), "The quiet period outlasts the timeout", fmt.Sprintf(
-			"No wait could succeed: a run is waited for %s, and counts as finished when no task has reported for %s. Raise the timeout, shorten quiet_period, or give "+
-				"final_task_uuids.", timeout, quiet))
+			"No wait could succeed: a run is waited for %s, but counts as finished only once no task has reported for %s. Raise the timeout, "+
+				"shorten quiet_period, or set final_task_uuids.", timeout, quiet))
 	}
 }
 
@@ -157,21 +157,21 @@ func (a api) wait(ctx context.Context, w waiting, diags *diag.Diagnostics) ylem.
 		report(diags, w.onFailure, "The run failed", fmt.Sprintf("%s failed within %s.\n\n%s\n%s", name, tookFor(progress, w.run, started), describe(failedTasks(progress)), next))
 	case progress.Status == ylem.StatusSucceeded:
 	case ctx.Err() != nil:
-		diags.AddWarning("Stopped waiting for the run", fmt.Sprintf("%s goes on in Ylem; %s. %s", name, reported(progress), w.afterInterrupt))
+		diags.AddWarning("Stopped waiting for the run", fmt.Sprintf("%s continues in Ylem; %s. %s", name, reported(progress), w.afterInterrupt))
 	case limited.Err() != nil:
 		state := reported(progress)
 		if len(w.watch.FinalTaskUUIDs) == 0 && len(progress.Rows) > 0 {
 			state += fmt.Sprintf(", the last within %s", w.watch.QuietPeriod)
 		}
-		detail := fmt.Sprintf("%s has not finished within %s and goes on in Ylem; %s.\n\n%s", name, w.timeout, state, w.afterTimeout)
+		detail := fmt.Sprintf("%s has not finished within %s and continues in Ylem; %s.\n\n%s", name, w.timeout, state, w.afterTimeout)
 		if answered {
-			detail += "\n\nThe log could not be read the last time:\n" + answer(failure)
+			detail += "\n\nThe last attempt to read the log failed:\n" + answer(failure)
 		}
 		report(diags, w.onTimeout, "The run outlasted the timeout", detail)
 	case answered:
 		summary, advice := explain(failure)
 		diags.AddAttributeError(path.Root("wait_for_completion"), summary, fmt.Sprintf(
-			"%s was started and goes on in Ylem, but it cannot be waited for. %s\n\n%s\n\n%s", name, advice, w.afterRefusal, answer(failure)))
+			"%s was started and continues in Ylem, but it cannot be waited for. %s\n\n%s\n\n%s", name, advice, w.afterRefusal, answer(failure)))
 	default:
 		diags.AddError("Unexpected error", err.Error())
 	}
@@ -250,7 +250,7 @@ func describe(failed []failedTask) string {
 			faults = append(faults, fmt.Sprintf("%s %d: %s", ylem.Shorten(fault.Severity), fault.Code, ylem.Shorten(fault.Message)))
 		}
 		if len(faults) == 0 {
-			faults = []string{"Ylem names no fault"}
+			faults = []string{"Ylem names no error"}
 			if task.output != "" {
 				faults = []string{"output: " + ylem.Shorten(task.output)}
 			}

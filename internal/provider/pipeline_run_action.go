@@ -47,8 +47,8 @@ func (a *pipelineRunAction) Metadata(_ context.Context, req action.MetadataReque
 func (a *pipelineRunAction) Schema(_ context.Context, _ action.SchemaRequest, resp *action.SchemaResponse) {
 	resp.Schema = schema.Schema{
 		MarkdownDescription: "Starts a run of a pipeline, and waits for it if asked to, each time it is invoked: by an `action_trigger` of a resource or by " +
-			"`terraform apply -invoke`. Terraform keeps nothing of it; to have the run in the state, use the resource `ylem_pipeline_run`. Needs Terraform 1.14 or later and the " +
-			"scope `pipelines:run`.",
+			"`terraform apply -invoke`. Terraform stores nothing about it; to have the run in the state, use the resource `ylem_pipeline_run`. " +
+			"Needs Terraform 1.14 or later and the scope `pipelines:run`; waiting also needs `stats:read`.",
 		Attributes: map[string]schema.Attribute{
 			"pipeline_uuid": schema.StringAttribute{
 				Required: true,
@@ -63,9 +63,9 @@ func (a *pipelineRunAction) Schema(_ context.Context, _ action.SchemaRequest, re
 			},
 			"input_wo": schema.StringAttribute{
 				Optional: true, // and write-only: see server.GetProviderSchema
-				MarkdownDescription: "The same as `input` for secrets in ephemeral values, which Terraform keeps out of its plans. Example: " +
+				MarkdownDescription: "The same as `input`, for secrets in ephemeral values, which Terraform keeps out of its plans. Example: " +
 					"`jsonencode({ token = var.token })`, with an ephemeral variable. An `action_trigger` delivers them; for `terraform apply -invoke`, Terraform leaves ephemeral " +
-					"values out (seen with 1.17), and the run gets no input: use a `sensitive` variable there. Unset: none.",
+					"values out (seen with a development build of Terraform 1.17), and the run gets no input: use a `sensitive` variable there. Unset: none.",
 				Validators: []validator.String{inputValidator{}},
 			},
 			"wait_for_completion": schema.BoolAttribute{
@@ -169,9 +169,9 @@ func (a *pipelineRunAction) Invoke(ctx context.Context, req action.InvokeRequest
 				progress("Run %s: %s after %s, %s.", run.UUID, p.Status, time.Since(begin).Round(time.Second), reported(p))
 			},
 		},
-		afterFailure:   "Mend the pipeline or its input, and invoke the action again.",
-		afterTimeout:   "Invoking the action again starts another run: look into Ylem for how this one goes on. To wait longer, raise \"timeout\".",
-		afterInterrupt: "Invoking the action again starts another run: look into Ylem for how this one goes on.",
-		afterRefusal:   "Look into Ylem for how the run goes on.",
+		afterFailure:   "Fix the pipeline or its input, and invoke the action again.",
+		afterTimeout:   "Invoking the action again starts another run: check this one in Ylem. To wait longer, raise \"timeout\".",
+		afterInterrupt: "Invoking the action again starts another run: check this one in Ylem.",
+		afterRefusal:   "Check the run in Ylem.",
 	}, &resp.Diagnostics)
 }

@@ -144,7 +144,7 @@ func TestActionTellsHowWaitingEnded(t *testing.T) {
 		cancel()
 	}()
 	_, diags = own.connect(t, nil).invoke(ctx, t, wait(pipeline, object{"timeout": "1h"}))
-	diags.expect(t, tfprotov6.DiagnosticSeverityWarning, "", "Stopped waiting for the run", "look into Ylem")
+	diags.expect(t, tfprotov6.DiagnosticSeverityWarning, "", "Stopped waiting for the run", "check this one in Ylem")
 }
 
 func TestActionRefusesBadArguments(t *testing.T) {

@@ -84,7 +84,7 @@ type taskRunModel struct {
 // taskRunObject is the shape of an element of task_runs.
 var taskRunObject = schema.NestedAttributeObject{Attributes: map[string]schema.Attribute{
 	"task_uuid":     schema.StringAttribute{Computed: true, MarkdownDescription: "UUID of the task."},
-	"task_run_uuid": schema.StringAttribute{Computed: true, MarkdownDescription: "UUID of this run of the task; null where Ylem does not tell it."},
+	"task_run_uuid": schema.StringAttribute{Computed: true, MarkdownDescription: "UUID of this run of the task; null when Ylem does not report it."},
 	"task_type":     schema.StringAttribute{Computed: true, MarkdownDescription: "Type of the task, such as `query`; null until it has reported."},
 	"state":         schema.StringAttribute{Computed: true, MarkdownDescription: "`pending`, `succeeded` or `failed`."},
 	"is_successful": schema.BoolAttribute{Computed: true, MarkdownDescription: "Whether the task succeeded; null until it has reported."},
@@ -92,10 +92,10 @@ var taskRunObject = schema.NestedAttributeObject{Attributes: map[string]schema.A
 	"executed_at":   schema.StringAttribute{Computed: true, MarkdownDescription: "When the task was executed, RFC 3339, UTC; null until it has reported."},
 	"errors": schema.ListNestedAttribute{
 		Computed:            true,
-		MarkdownDescription: "Faults that the task reports; empty when it succeeded.",
+		MarkdownDescription: "Errors that the task reports; empty when it succeeded.",
 		NestedObject: schema.NestedAttributeObject{Attributes: map[string]schema.Attribute{
-			"code":     schema.Int64Attribute{Computed: true, MarkdownDescription: "Ylem's code of the fault, such as `200`."},
-			"severity": schema.StringAttribute{Computed: true, MarkdownDescription: "How bad it is, such as `error`."},
+			"code":     schema.Int64Attribute{Computed: true, MarkdownDescription: "Ylem's error code, such as `200`."},
+			"severity": schema.StringAttribute{Computed: true, MarkdownDescription: "Severity of the error, such as `error`."},
 			"message":  schema.StringAttribute{Computed: true, MarkdownDescription: "What went wrong, in Ylem's words."},
 		}},
 	},
@@ -108,11 +108,11 @@ func (r *pipelineRunResource) Metadata(_ context.Context, req resource.MetadataR
 func (r *pipelineRunResource) Schema(ctx context.Context, _ resource.SchemaRequest, resp *resource.SchemaResponse) {
 	resp.Schema = schema.Schema{
 		MarkdownDescription: "Starts a run of a pipeline, and waits for it if asked to. One resource is one run: creating it starts the run, and whatever replaces it " +
-			"starts another. A run is a fact, so destroying the resource only forgets it; it neither stops nor undoes the run. Needs the scope `pipelines:run`, and " +
-			"`stats:read` to tell how the run went.\n\n" +
-			"Ylem cannot be asked twice for the same run, so a request that may have started one is never repeated: the error says so then. Terraform stores nothing of " +
-			"a resource before its creation returns: when the provider is killed while it waits, the run's UUID is found in the log (`TF_LOG_PROVIDER=INFO`: " +
-			"`Started run … of pipeline …`) and in Ylem, and `terraform import` brings the run back.",
+			"starts another. Destroying the resource only removes it from the state; the run is neither stopped nor undone. Needs the scope `pipelines:run`, and " +
+			"`stats:read` to follow the run.\n\n" +
+			"Ylem has no idempotency key, so the provider never repeats a request that may have started a run; the error tells you that it may have. " +
+			"Terraform stores a resource only when the create call returns. If the provider is killed while it waits, find the run's UUID in the log " +
+			"(`TF_LOG_PROVIDER=INFO`: `Started run … of pipeline …`) or in Ylem, and bring the run back with `terraform import`.",
 		Attributes: map[string]schema.Attribute{
 			"pipeline_uuid": schema.StringAttribute{
 				Required: true,
@@ -129,7 +129,7 @@ func (r *pipelineRunResource) Schema(ctx context.Context, _ resource.SchemaReque
 			},
 			"input": schema.StringAttribute{
 				Optional: true,
-				MarkdownDescription: inputDescription + " Not together with `input_wo`. " + newRunUnlessImported + " It is kept in Terraform's state: for secrets use `input_wo`. " +
+				MarkdownDescription: inputDescription + " Not together with `input_wo`. " + newRunUnlessImported + " It is stored in Terraform's state: for secrets, use `input_wo`. " +
 					"Unset: none.",
 				Validators: []validator.String{
 					inputValidator{},
@@ -145,13 +145,13 @@ func (r *pipelineRunResource) Schema(ctx context.Context, _ resource.SchemaReque
 			"input_wo": schema.StringAttribute{
 				Optional:  true,
 				WriteOnly: true,
-				MarkdownDescription: "The same as `input` for secrets: it is never kept in a plan or in Terraform's state, so that a change of it is not seen. Change " +
-					"`input_wo_version` along with it. A task of the pipeline may still repeat it in its output or its faults. Needs Terraform 1.11 or later. Example: `jsonencode({ token = var.token })`. Unset: none.",
+				MarkdownDescription: "The same as `input`, for secrets. It is never stored in a plan or in Terraform's state, so Terraform cannot see that it changed: change " +
+					"`input_wo_version` with it. A task of the pipeline may still repeat it in its output or its errors. Needs Terraform 1.11 or later. Example: `jsonencode({ token = var.token })`. Unset: none.",
 				Validators: []validator.String{inputValidator{}},
 			},
 			"input_wo_version": schema.Int64Attribute{
 				Optional:            true,
-				MarkdownDescription: "A number, such as `1`, to raise whenever `input_wo` changes. " + newRunUnlessImported + " Needs `input_wo`. Unset: changes of `input_wo` start none.",
+				MarkdownDescription: "A number, such as `1`, to increase whenever `input_wo` changes. " + newRunUnlessImported + " Needs `input_wo`. Unset: a change of `input_wo` starts no run.",
 				Validators:          []validator.Int64{int64validator.AlsoRequires(path.MatchRoot("input_wo"))},
 				PlanModifiers: []planmodifier.Int64{int64planmodifier.RequiresReplaceIf(
 					func(ctx context.Context, req planmodifier.Int64Request, resp *int64planmodifier.RequiresReplaceIfFuncResponse) {
@@ -161,9 +161,8 @@ func (r *pipelineRunResource) Schema(ctx context.Context, _ resource.SchemaReque
 			"triggers": schema.MapAttribute{
 				Optional:    true,
 				ElementType: types.StringType,
-				MarkdownDescription: "Any values whose change starts a new run, such as `{ schema = filesha256(\"schema.sql\") }`. Removing the whole map starts none; after an import, the first value is " +
-					"taken over without one. " +
-					"Unset: only the other arguments start runs.",
+				MarkdownDescription: "Any values whose change starts a new run, such as `{ schema = filesha256(\"schema.sql\") }`. Removing the whole map starts none; " +
+					"after an import, the first value is adopted without starting a run. Unset: only the other arguments start runs.",
 				PlanModifiers: []planmodifier.Map{mapplanmodifier.RequiresReplaceIf(
 					func(ctx context.Context, req planmodifier.MapRequest, resp *mapplanmodifier.RequiresReplaceIfFuncResponse) {
 						same := !req.PlanValue.IsUnknown() && len(req.PlanValue.Elements())+len(req.StateValue.Elements()) == 0
@@ -177,9 +176,8 @@ func (r *pipelineRunResource) Schema(ctx context.Context, _ resource.SchemaReque
 				Optional: true,
 				Computed: true,
 				Default:  booldefault.StaticBool(false),
-				MarkdownDescription: waitDescription + " A run that has not finished yet, because of an interrupt, a timeout with `on_timeout = \"warn\"`, or because this was " +
-					"false, is waited for by the next apply, as an update in place that starts nothing. After a timeout with `on_timeout = \"error\"`, Terraform has tainted a new run: " +
-					"run `terraform untaint` first, or the next apply starts another.",
+				MarkdownDescription: waitDescription + " If the run has not finished yet, after an interrupt, after a timeout with `on_timeout = \"warn\"`, or because this was " +
+					"`false`, the next apply waits for it. The plan shows this as an in-place update; no run is started.",
 			},
 			"completion": schema.SingleNestedAttribute{
 				Optional:            true,
@@ -214,8 +212,8 @@ func (r *pipelineRunResource) Schema(ctx context.Context, _ resource.SchemaReque
 				Optional: true,
 				Computed: true,
 				Default:  stringdefault.StaticString(orError),
-				MarkdownDescription: onTimeoutDescription + " With `error`, a new run's resource is tainted: `terraform untaint` it to go on waiting; with `warn`, the next apply goes on " +
-					"waiting.",
+				MarkdownDescription: onTimeoutDescription + " With `error`, Terraform taints a new run's resource: run `terraform untaint` to resume waiting, or the next apply starts another run. " +
+					"With `warn`, the next apply resumes waiting.",
 				Validators: []validator.String{stringvalidator.OneOf(orError, orWarn)},
 			},
 			"id": schema.StringAttribute{
@@ -225,8 +223,8 @@ func (r *pipelineRunResource) Schema(ctx context.Context, _ resource.SchemaReque
 			},
 			"status": schema.StringAttribute{
 				Computed: true,
-				MarkdownDescription: "`pending` (no task has reported yet), `running`, `succeeded` or `failed`. The last two are final: they are never asked for again. A refresh " +
-					"finds out how far a run has got, in the way `completion` says; where the log cannot be read, the status stays as it is.",
+				MarkdownDescription: "`pending` (no task has reported yet), `running`, `succeeded` or `failed`. The last two are final and are not refreshed. Otherwise a refresh " +
+					"updates the status as `completion` describes; if the log cannot be read, the status stays as it is.",
 				PlanModifiers: []planmodifier.String{stringplanmodifier.UseStateForUnknown()},
 			},
 			"is_successful": schema.BoolAttribute{
@@ -236,25 +234,25 @@ func (r *pipelineRunResource) Schema(ctx context.Context, _ resource.SchemaReque
 			},
 			"triggered_at": schema.StringAttribute{
 				Computed: true,
-				MarkdownDescription: "When Ylem accepted the run, by its own clock: RFC 3339, UTC, such as `2024-01-31T14:23:01Z`. Of an imported run: when its first task was " +
+				MarkdownDescription: "When Ylem accepted the run, by its own clock: RFC 3339, UTC, such as `2024-01-31T14:23:01Z`. For an imported run: when its first task was " +
 					"executed.",
 				PlanModifiers: []planmodifier.String{stringplanmodifier.UseStateForUnknown()},
 			},
 			"finished_at": schema.StringAttribute{
 				Computed: true,
-				MarkdownDescription: "When the run's last task was executed, RFC 3339, UTC, such as `2024-01-31T14:23:09.5Z`; null until the run is known to have finished. Of a failed run: as far as its " +
+				MarkdownDescription: "When the run's last task was executed, RFC 3339, UTC, such as `2024-01-31T14:23:09.5Z`; null until the run is known to have finished. For a failed run: as far as its " +
 					"tasks had reported when the failure was seen.",
 				PlanModifiers: []planmodifier.String{stringplanmodifier.UseStateForUnknown()},
 			},
 			"duration": schema.Int64Attribute{
 				Computed: true,
-				MarkdownDescription: "Sum of its tasks' durations, in milliseconds, as Ylem counts it, such as `1250`; null until the run is known to have finished. Of a failed run: as far as its " +
+				MarkdownDescription: "Sum of its tasks' durations, in milliseconds, as Ylem counts it, such as `1250`; null until the run is known to have finished. For a failed run: as far as its " +
 					"tasks had reported when the failure was seen.",
 				PlanModifiers: []planmodifier.Int64{int64planmodifier.UseStateForUnknown()},
 			},
 			"task_runs": schema.ListNestedAttribute{
 				Computed: true,
-				MarkdownDescription: "The run's tasks as far as Ylem has told them, oldest first. Their outputs are not kept here, as they can be large or private: " +
+				MarkdownDescription: "The tasks that Ylem has reported so far, oldest first. Their outputs are not stored here, as they can be large or private: " +
 					"read them with the data source `ylem_pipeline_logs`.",
 				PlanModifiers: []planmodifier.List{listplanmodifier.UseStateForUnknown()},
 				NestedObject:  taskRunObject,
@@ -272,7 +270,7 @@ func timeoutsBlock(ctx context.Context) schema.Block {
 		Create:            true,
 		Update:            true,
 		CreateDescription: "How long a new run is waited for, as a duration such as `45m`. Unset: `20m`.",
-		UpdateDescription: "How long a run that was started before is waited for, as a duration such as `45m`. Unset: `20m`.",
+		UpdateDescription: "How long a run that was started earlier is waited for, as a duration such as `45m`. Unset: `20m`.",
 	}).(schema.SingleNestedBlock)
 	block.MarkdownDescription = "How long runs are waited for. Without `wait_for_completion` it has no effect."
 	for name, attribute := range block.Attributes {
@@ -301,7 +299,7 @@ func (r *pipelineRunResource) ValidateConfig(ctx context.Context, req resource.V
 	validateQuietPeriod(ctx, req.Config, timeout, &resp.Diagnostics)
 }
 
-// ModifyPlan plans an update in place that goes on waiting for a run, or a new run after one that failed.
+// ModifyPlan plans an in-place update that resumes waiting for a run, or a new run after one that failed.
 func (r *pipelineRunResource) ModifyPlan(ctx context.Context, req resource.ModifyPlanRequest, resp *resource.ModifyPlanResponse) {
 	if req.State.Raw.IsNull() || req.Plan.Raw.IsNull() {
 		return
@@ -325,7 +323,7 @@ func (r *pipelineRunResource) ModifyPlan(ctx context.Context, req resource.Modif
 	}
 	if failed && imported(ctx, req.Private) {
 		resp.Diagnostics.AddWarning("The imported run failed", fmt.Sprintf(
-			"Run %s of pipeline %s failed.\n\n%s\nThis plan starts no run, but the next one will. on_failure = \"warn\" would accept it.",
+			"Run %s of pipeline %s failed.\n\n%s\nThis plan starts no run, but the next one will. To accept the failure, set on_failure = \"warn\".",
 			state.ID.ValueString(), state.PipelineUUID.ValueString(), describe(state.failedTasks(ctx, &resp.Diagnostics))))
 		return
 	}
@@ -338,7 +336,7 @@ func (r *pipelineRunResource) ModifyPlan(ctx context.Context, req resource.Modif
 	if failed {
 		resp.RequiresReplace.Append(path.Root("status"))
 		resp.Diagnostics.AddWarning("The run failed, and a new one is planned", fmt.Sprintf(
-			"Run %s of pipeline %s failed.\n\n%s\non_failure = \"warn\" would accept it.", state.ID.ValueString(), state.PipelineUUID.ValueString(),
+			"Run %s of pipeline %s failed.\n\n%s\nTo accept the failure, set on_failure = \"warn\".", state.ID.ValueString(), state.PipelineUUID.ValueString(),
 			describe(state.failedTasks(ctx, &resp.Diagnostics))))
 	}
 }
@@ -408,7 +406,7 @@ func (r *pipelineRunResource) Read(ctx context.Context, req resource.ReadRequest
 	resp.Diagnostics.Append(m.store(ctx, &resp.State, resp.Identity)...)
 }
 
-// Update takes over arguments whose change starts no run, and goes on waiting where ModifyPlan said so.
+// Update takes over arguments whose change starts no run, and resumes waiting where ModifyPlan said so.
 func (r *pipelineRunResource) Update(ctx context.Context, req resource.UpdateRequest, resp *resource.UpdateResponse) {
 	var m, state pipelineRunModel
 	resp.Diagnostics.Append(req.Plan.Get(ctx, &m)...)
@@ -442,8 +440,8 @@ func (r *pipelineRunResource) ImportState(ctx context.Context, req resource.Impo
 	}
 	if !ylem.ValidUUID(pipelineUUID) || !ylem.ValidUUID(runUUID) {
 		resp.Diagnostics.AddError("Invalid import ID", fmt.Sprintf(
-			"%q names no run. Write PIPELINE_UUID/RUN_UUID, such as %s/95295cbc-cee7-49cc-a11a-2f1788423934: the UUID of the pipeline, and that of the run as Ylem shows "+
-				"it or as it stands in the provider's log.", req.ID, pipelineSubject.example))
+			"%q names no run. Write PIPELINE_UUID/RUN_UUID, such as %s/95295cbc-cee7-49cc-a11a-2f1788423934: the UUID of the pipeline, and that of the run "+
+				"from Ylem or the provider's log.", req.ID, pipelineSubject.example))
 	}
 	if resp.Diagnostics.HasError() || !r.api.ready(&resp.Diagnostics) {
 		return
@@ -490,19 +488,19 @@ func (r *pipelineRunResource) wait(ctx context.Context, m *pipelineRunModel, tim
 		onFailure:      m.OnFailure.ValueString(),
 		onTimeout:      m.OnTimeout.ValueString(),
 		timeout:        timeout,
-		afterFailure:   "Mend the pipeline or its input; the next apply starts a new run. on_failure = \"warn\" would accept this one.",
-		afterTimeout:   "The next apply goes on waiting for it, as long as \"update\" in the timeouts block says" + unlessFailed + ".",
-		afterInterrupt: "The next apply goes on waiting for it" + unlessFailed + ".",
-		afterRefusal:   "The next apply goes on waiting for it" + unlessFailed + ".",
+		afterFailure:   "Fix the pipeline or its input; the next apply starts a new run. To accept this one instead, set on_failure = \"warn\".",
+		afterTimeout:   "The next apply resumes waiting for it, for as long as \"update\" in the timeouts block says" + unlessFailed + ".",
+		afterInterrupt: "The next apply resumes waiting for it" + unlessFailed + ".",
+		afterRefusal:   "The next apply resumes waiting for it" + unlessFailed + ".",
 	}
 	if creating {
-		const tainted = "Terraform has marked the resource as tainted, so that a plain apply would start another run. To go on waiting for this one:\n\n" +
+		const tainted = "Terraform has marked the resource as tainted, so a plain apply would start another run. To resume waiting for this one:\n\n" +
 			"  terraform untaint ADDRESS\n  terraform apply\n\n"
-		w.afterFailure = "Mend the pipeline or its input; the next apply starts a new run. To accept this one instead, set on_failure = \"warn\" and run " +
+		w.afterFailure = "Fix the pipeline or its input; the next apply starts a new run. To accept this one instead, set on_failure = \"warn\" and run " +
 			"terraform untaint ADDRESS."
 		w.afterRefusal = tainted + "That apply waits for it" + unlessFailed + "."
 		if w.onTimeout != orWarn {
-			w.afterTimeout = tainted + "That apply waits as long as \"update\" in the timeouts block says" + unlessFailed + ". New runs are waited for as long as \"create\" says."
+			w.afterTimeout = tainted + "That apply waits for as long as \"update\" in the timeouts block says" + unlessFailed + ". For new runs, \"create\" applies."
 		}
 	}
 	status := ylem.Status("")
@@ -608,7 +606,7 @@ func (m *pipelineRunModel) store(ctx context.Context, state *tfsdk.State, identi
 // an update has taken them over from the configuration, which starts no run.
 const importedKey = "imported"
 
-const newRunUnlessImported = "A change starts a new run; after an import, the first value is taken over without one."
+const newRunUnlessImported = "A change starts a new run; after an import, the first value is adopted without starting a run."
 
 // privateState is what the private states of all requests have in common.
 type privateState interface {

@@ -198,7 +198,7 @@ func TestAccWaitTimesOutWithAWarning(t *testing.T) {
 	acceptance(
 		t,
 		resource.TestStep{
-			Config: config, ConfigPlanChecks: planned(firstRun), ExpectNonEmptyPlan: true, // it goes on waiting
+			Config: config, ConfigPlanChecks: planned(firstRun), ExpectNonEmptyPlan: true, // it resumes waiting
 			PostApplyFunc: s.expectRequests(t, map[ylemtest.Route]int{ylemtest.RouteRun: 1}),
 		},
 		resource.TestStep{Config: config, ConfigPlanChecks: planned(inPlace), ExpectNonEmptyPlan: true},
@@ -571,7 +571,7 @@ func TestAccWaitIsInterrupted(t *testing.T) {
 		if err := b.Process.Signal(os.Interrupt); err != nil {
 			t.Fatal(err)
 		}
-		if code, output := b.wait(t); code == 0 || !loosely("Stopped waiting for the run").MatchString(output) || !loosely("The next apply goes on waiting").MatchString(output) {
+		if code, output := b.wait(t); code == 0 || !loosely("Stopped waiting for the run").MatchString(output) || !loosely("The next apply resumes waiting").MatchString(output) {
 			t.Errorf("exit code %d:\n%s", code, output)
 		}
 		i.expectOneRun(t, "pending")
@@ -597,8 +597,8 @@ func TestAccWaitTimesOutWithAnError(t *testing.T) {
 	i.mustRun(t, 0, "untaint", runAddress)
 	i.expectOneRun(t, "pending")
 
-	// The wait that goes on may run out of time as well: an update is not tainted.
-	if stdout, stderr, code := i.terraform.run(t, "apply", "-auto-approve"); code != 1 || !loosely("The next apply goes on waiting for it").MatchString(stderr) {
+	// The resumed wait may run out of time as well: an update is not tainted.
+	if stdout, stderr, code := i.terraform.run(t, "apply", "-auto-approve"); code != 1 || !loosely("The next apply resumes waiting for it").MatchString(stderr) {
 		t.Errorf("exit code %d:\n%s%s", code, stdout, stderr)
 	}
 	i.expectOneRun(t, "pending")

@@ -35,32 +35,32 @@ func (p *ylemProvider) Metadata(_ context.Context, _ provider.MetadataRequest, r
 func (p *ylemProvider) Schema(_ context.Context, _ provider.SchemaRequest, resp *provider.SchemaResponse) {
 	resp.Schema = schema.Schema{
 		MarkdownDescription: "Starts pipelines of [Ylem](https://ylem.co), the open-source data-pipeline platform, and reads what their " +
-			"runs did: logs, statistics and the last run. It works with the hosted service and with an open-source " +
-			"server alike, and signs in as an [OAuth client](https://docs.ylem.co/api/oauth-clients).",
+			"runs did: logs, statistics and the last run. It works with the hosted service and with self-hosted Ylem, " +
+			"and signs in as an [OAuth client](https://docs.ylem.co/api/oauth-clients).",
 		Attributes: map[string]schema.Attribute{
 			"api_url": schema.StringAttribute{
 				Optional: true,
 				MarkdownDescription: "Address of Ylem's API, without `/v1`, such as `https://ylem.example.com`. Unset: the environment " +
-					"variable `YLEM_API_URL`, and without that the hosted service, `https://api.datamin.io`. An open-source server " +
-					"listens on port 7339: `http://localhost:7339`. Plain http to another machine is possible, with a warning.",
+					"variable `YLEM_API_URL`, and without that the hosted service, `https://api.datamin.io`. Self-hosted Ylem " +
+					"listens on port 7339: `http://localhost:7339`. Plain http to another machine causes a warning.",
 				Validators: []validator.String{urlValidator{}},
 			},
 			"client_id": schema.StringAttribute{
 				Optional: true,
 				MarkdownDescription: "ID of the OAuth client, such as `6b1d7a52-8c2e-4d3f-9a61-0f5e2c7b9d10`. Unset: the environment variable " +
-					"`YLEM_API_CLIENT_ID`. One of the two is needed.",
+					"`YLEM_API_CLIENT_ID`. One of them is required.",
 			},
 			"client_secret": schema.StringAttribute{
 				Optional:  true,
 				Sensitive: true,
 				MarkdownDescription: "Secret of the OAuth client. Unset: the environment variable `YLEM_API_CLIENT_SECRET`, which keeps it out of " +
-					"the configuration. One of the two is needed.",
+					"the configuration. One of them is required.",
 			},
 			"scopes": schema.SetAttribute{
 				Optional:    true,
 				ElementType: types.StringType,
-				MarkdownDescription: "Scopes to ask for, such as `[\"pipelines:run\", \"stats:read\"]`: the first to start runs, the second for " +
-					"everything that is read. Unset: all that the OAuth client has, which is what most configurations want.",
+				MarkdownDescription: "Scopes to ask for, such as `[\"pipelines:run\", \"stats:read\"]`: the first to start runs, the second to " +
+					"read anything. Unset: all that the OAuth client has, which is what most configurations want.",
 				Validators: []validator.Set{
 					setvalidator.NoNullValues(),
 					setvalidator.ValueStringsAre(stringvalidator.RegexMatches(scopePattern,
@@ -69,31 +69,31 @@ func (p *ylemProvider) Schema(_ context.Context, _ provider.SchemaRequest, resp 
 			},
 			"request_timeout": schema.StringAttribute{
 				Optional: true,
-				MarkdownDescription: "How long one attempt of a request may take, its whole answer included, as a duration such as `90s` or `2m`. " +
+				MarkdownDescription: "How long one attempt of a request may take, including its whole answer, as a duration such as `90s` or `2m`. " +
 					"Unset: `60s`.",
 				Validators: []validator.String{durationValidator{}},
 			},
 			"max_retries": schema.Int64Attribute{
 				Optional: true,
 				MarkdownDescription: "How often a request that is safe to repeat is sent again when Ylem cannot be reached or cannot answer, with pauses " +
-					"that grow from half a second. At most `20`; `0` turns it off. Unset: `4`. A run is started again only where it surely " +
-					"did not start before, whatever this says.",
+					"that grow from half a second. At most `20`; `0` turns it off. Unset: `4`. A run request is repeated only " +
+					"when it certainly started nothing, whatever this value is.",
 				Validators: []validator.Int64{int64validator.Between(0, 20)},
 			},
 			"max_concurrent_runs": schema.Int64Attribute{
 				Optional: true,
 				MarkdownDescription: "How many requests that start a run may be under way at once, from `1` to `1000`. Unset: `4`. An open-source server answers 500 (a " +
-					"database deadlock) when more different pipelines are started together; set `1` if it does so all the same.",
+					"database deadlock) when more different pipelines are started together; set `1` if it still happens.",
 				Validators: []validator.Int64{int64validator.Between(1, 1000)},
 			},
 			"headers": schema.MapAttribute{
 				Optional:    true,
 				Sensitive:   true,
 				ElementType: types.StringType,
-				MarkdownDescription: "Further headers of every request, for a Ylem behind an access proxy: " +
-					"`{ \"CF-Access-Client-Id\" = \"…\" }`. Headers that the provider sets itself or that change what a request means are refused: `Authorization`, `Host`, " +
-					"`Content-*`, `Idempotency-Key`, `Range` and their like. " +
-					"Unset: none.",
+				MarkdownDescription: "Additional headers for every request, for a Ylem behind an access proxy: " +
+					"`{ \"CF-Access-Client-Id\" = \"…\" }`. Headers that the provider sets itself or that change what a request means are refused: " +
+					"`Accept`, `Accept-Encoding`, `Authorization`, `Connection`, `Content-*`, `Expect`, `Host`, `Idempotency-Key`, `If-*`, " +
+					"`Range`, `Trailer`, `Transfer-Encoding`, `Upgrade`, `X-Idempotency-Key`. Unset: none.",
 				Validators: []validator.Map{
 					mapvalidator.NoNullValues(),
 					mapvalidator.KeysAre(headerNameValidator{}),
@@ -103,7 +103,7 @@ func (p *ylemProvider) Schema(_ context.Context, _ provider.SchemaRequest, resp 
 			"ca_cert_pem": schema.StringAttribute{
 				Optional: true,
 				MarkdownDescription: "Certificate of the authority that signed the server's certificate, PEM, such as `file(\"ca.pem\")`. It is " +
-					"trusted besides the system's authorities. Unset: those alone.",
+					"trusted in addition to the system's authorities. Unset: only those.",
 			},
 			"client_cert_pem": schema.StringAttribute{
 				Optional: true,
@@ -119,8 +119,8 @@ func (p *ylemProvider) Schema(_ context.Context, _ provider.SchemaRequest, resp 
 			},
 			"insecure": schema.BoolAttribute{
 				Optional: true,
-				MarkdownDescription: "`true` accepts any certificate of the server, so that anybody on the way can read the client's secret: for " +
-					"tests only. Unset: `false`.",
+				MarkdownDescription: "`true` accepts any server certificate, so anyone who can intercept the connection can read the client secret: " +
+					"for tests only. Unset: `false`.",
 			},
 		},
 	}

@@ -191,7 +191,7 @@ func TestLastRun(t *testing.T) {
 			p.mustRead(t, "ylem_task_last_run", object{"task_uuid": h.extract}).
 				expect(t, object{"is_successful": true, "executed_at": "2024-06-05T08:00:00Z", "duration": 300})
 		})
-		// Ylem answers alike to all of these, and a first apply must not fail for it.
+		// Ylem gives the same answer for all of these, and a first apply must not fail for it.
 		for what, uuid := range map[string]string{
 			"never ran": h.AddPipeline(ylemtest.Pipeline{}).UUID, "unknown": ylemtest.NewUUID(), "of another organization": h.foreign,
 		} {
@@ -199,7 +199,7 @@ func TestLastRun(t *testing.T) {
 				t.Run(name+", "+dataSource+" "+what, func(t *testing.T) {
 					attribute := dataSources[dataSource].attribute
 					state, diags := p.read(t, dataSource, object{attribute: uuid})
-					diags.expectWarning(t, attribute, "No last run", uuid, "never ran", "does not exist", "another organization", "null",
+					diags.expectWarning(t, attribute, "No last run", uuid, "never ran", "does not exist", "different organization", "null",
 						strings.TrimSuffix(attribute, "_uuid"))
 					state.expect(t, object{attribute: uuid, "is_successful": nil, "executed_at": nil, "duration": nil})
 				})

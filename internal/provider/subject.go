@@ -36,10 +36,10 @@ var (
 		api:       ylem.Pipelines,
 		example:   "b3a1f0c4-52d7-4a8e-9c1b-7e6d5f4a3b2c",
 		counting: "Ylem counts failed tasks, not failed runs: `num_of_failures` is the number of failed tasks, `num_of_successes` the " +
-			"number of runs less that. When more tasks failed than there were runs, Ylem's numbers are wrong: zero, or left over from another " +
+			"number of runs minus `num_of_failures`. When more tasks failed than there were runs, Ylem's numbers are wrong: zero, or left over from another " +
 			"request. To count runs, use `runs` of the data source `ylem_pipeline_logs`.",
-		successes: "How many runs there were in the %s, less `num_of_failures`. Example: `42`.",
-		failures:  "How many tasks failed in the %s. Example: `1`.",
+		successes: "Number of runs in the %s minus `num_of_failures`. Example: `42`.",
+		failures:  "Number of failed tasks in the %s. Example: `1`.",
 	}
 	taskSubject = subject{
 		noun:      "task",
@@ -47,7 +47,7 @@ var (
 		api:       ylem.Tasks,
 		example:   "449c3c47-427e-465e-b1d2-0bf257b714e4",
 		counting:  "Each run of the task counts once, as a success or as a failure.",
-		successes: "How many runs of the task succeeded in the %s. Example: `42`.",
-		failures:  "How many runs of the task failed in the %s. Example: `1`.",
+		successes: "Number of runs of the task that succeeded in the %s. Example: `42`.",
+		failures:  "Number of runs of the task that failed in the %s. Example: `1`.",
 	}
 )

@@ -96,8 +96,7 @@ func (urlValidator) ValidateString(_ context.Context, req validator.StringReques
 	})
 }
 
-const headerForm = "names such as \"CF-Access-Client-Id\", but none that the provider sets itself or that changes what a request means: " +
-	"Authorization, Host, Content-*, Idempotency-Key, Range and their like"
+const headerForm = "a name such as \"CF-Access-Client-Id\", but none that the provider sets itself or that changes what a request means"
 
 type headerNameValidator struct{}
 
@@ -109,7 +108,7 @@ func (headerNameValidator) ValidateString(_ context.Context, req validator.Strin
 	check(req, resp, "Invalid header", headerForm, ylem.CheckHeader)
 }
 
-const headerValueForm = "one line of printable characters; trimspace() takes off the line end of a file"
+const headerValueForm = "one line of printable characters; trimspace() removes a file's last line break"
 
 // headerValueValidator does not repeat the value: it is a secret, most likely.
 type headerValueValidator struct{}
@@ -121,13 +120,13 @@ func (v headerValueValidator) MarkdownDescription(c context.Context) string { re
 func (headerValueValidator) ValidateString(_ context.Context, req validator.StringRequest, resp *validator.StringResponse) {
 	check(req, resp, "Invalid header", headerValueForm, func(s string) error {
 		if !headerValuePattern.MatchString(s) {
-			return errors.New("the value, which is not shown, has a line end or a control character")
+			return errors.New("the value, which is not shown, has a line break or a control character")
 		}
 		return nil
 	})
 }
 
-const inputForm = "at most 65,535 bytes: an open-source Ylem cannot store more, and answers 500"
+const inputForm = "at most 65,535 bytes: an open-source server cannot store more, and answers 500"
 
 // inputValidator refuses an input that would look like a run which may have been started.
 type inputValidator struct{}

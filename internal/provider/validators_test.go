@@ -46,7 +46,7 @@ func TestProviderArgumentsAreValidated(t *testing.T) {
 		"header with a newline": {object{"headers": object{"X\nY": "1"}}, "headers", []string{"not the name of a header"}},
 		"header without a name": {object{"headers": object{"": "1"}}, "headers", []string{"not the name of a header"}},
 		"header value of lines": {object{"headers": object{"X-Y": "hunter2\r\nAuthorization: x"}}, "headers", []string{"one line of printable characters"}},
-		"header from a file":    {object{"headers": object{"X-Y": "hunter2\n"}}, "headers", []string{"a line end", "trimspace()"}},
+		"header from a file":    {object{"headers": object{"X-Y": "hunter2\n"}}, "headers", []string{"a line break", "trimspace()"}},
 
 		"certificate that is none":     {object{"ca_cert_pem": "ca.pem"}, "ca_cert_pem", []string{"no PEM certificate", `file("ca.pem")`}},
 		"key in place of certificate":  {object{"ca_cert_pem": key.keyPEM}, "ca_cert_pem", []string{"no PEM certificate"}},

@@ -97,7 +97,7 @@ func (e *Error) NoData() bool {
 }
 
 // maxErrorBody is how much of an error's body is read, in bytes. Ylem's own are below one kilobyte, but one that
-// echoes the longest input must be read whole for the input to be recognised.
+// echoes the longest input must be read whole for the input to be recognized.
 const maxErrorBody = 1 << 20
 
 // newError reports a request without a usable answer (err), or with an answer that refuses it (resp).

@@ -388,7 +388,7 @@ func checkSecrets(t *testing.T, err error, pieces []string) {
 
 func TestCausesAreFound(t *testing.T) {
 	t.Parallel()
-	t.Run("cancelled before the body came", func(t *testing.T) {
+	t.Run("canceled before the body came", func(t *testing.T) {
 		t.Parallel()
 		for name, do := range calls {
 			t.Run(name, func(t *testing.T) {
@@ -430,7 +430,7 @@ func TestCausesAreFound(t *testing.T) {
 		}
 	})
 
-	t.Run("cancelled, and the input is a word of the cause", func(t *testing.T) {
+	t.Run("canceled, and the input is a word of the cause", func(t *testing.T) {
 		t.Parallel()
 		synctest.Test(t, func(t *testing.T) {
 			client, _ := newPipeClient(t, newFake(t, stall))

@@ -30,7 +30,7 @@ const (
 // Final reports whether the status is a fact that does not change any more.
 func (s Status) Final() bool { return s == StatusSucceeded || s == StatusFailed }
 
-// Completion is how the end of a run is recognised.
+// Completion is how the end of a run is recognized.
 type Completion struct {
 	// FinalTaskUUIDs are the tasks that end the run: it has succeeded once all of them have reported.
 	FinalTaskUUIDs []string

@@ -75,7 +75,7 @@ func TestRetryPolicies(t *testing.T) {
 			cancel()
 			read, _ := ylem.RepeatReads(over, resp, test.err)
 			if read || ylem.RepeatTokens(over, 0, resp, test.err) || ylem.RepeatRun(over, test.connected, resp, test.err) {
-				t.Error("repeated after the context was cancelled")
+				t.Error("repeated after the context was canceled")
 			}
 		})
 	}

@@ -312,7 +312,7 @@ func TestAggregatedStatsRefusedForAnotherReason(t *testing.T) {
 		}
 	})
 
-	t.Run("cancelled during the second", func(t *testing.T) {
+	t.Run("canceled during the second", func(t *testing.T) {
 		t.Parallel()
 		synctest.Test(t, func(t *testing.T) {
 			client, _ := newPipeClient(t, newFake(t, api(stall)))
