@@ -36,9 +36,9 @@ func (d *lastRunDataSource) Schema(_ context.Context, _ datasource.SchemaRequest
 			"value is null and the provider warns instead of failing, so that a first apply succeeds.", d.subject.noun),
 		Attributes: map[string]schema.Attribute{
 			d.subject.attribute: d.subject.uuidAttribute(),
-			"is_successful":     computedBool("Whether the last run was successful. Null: nothing ran. Example: `true`."),
+			"is_successful":     computedBool(fmt.Sprintf(d.subject.success, "last run") + " Null: nothing ran. Example: `true`."),
 			"executed_at":       computedString("When the last run was executed, RFC 3339, UTC. Null: nothing ran. Example: `2024-01-31T14:23:01Z`."),
-			"duration":          computedInt("How long the last run took, in milliseconds. Null: nothing ran. Example: `1250`."),
+			"duration":          computedInt(fmt.Sprintf(d.subject.duration, "last run") + " Null: nothing ran. Example: `1250`."),
 		},
 	}
 }

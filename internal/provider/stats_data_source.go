@@ -35,10 +35,10 @@ func (d *statsDataSource) Schema(_ context.Context, _ datasource.SchemaRequest, 
 	attributes["num_of_failures"] = computedInt(fmt.Sprintf(d.subject.failures, "window"))
 	attributes["average_duration"] = computedInt(fmt.Sprintf("Mean duration of the %s's runs in the window, in milliseconds; `0` when nothing ran. "+
 		"Example: `573`.", d.subject.noun))
-	attributes["is_last_run_successful"] = computedBool("Whether the last run before the end of the window was successful, even if it ran before its " +
-		"start. Null: nothing ran before. Example: `true`.")
+	attributes["is_last_run_successful"] = computedBool(fmt.Sprintf(d.subject.success, "last run before the end of the window") +
+		" That run may lie before the start of the window. Null: nothing ran before. Example: `true`.")
 	attributes["last_run_executed_at"] = computedString("When that last run was executed, RFC 3339, UTC. Null: nothing ran before. Example: `2024-01-31T14:23:01Z`.")
-	attributes["last_run_duration"] = computedInt("How long that last run took, in milliseconds. Null: nothing ran before. Example: `1250`.")
+	attributes["last_run_duration"] = computedInt(fmt.Sprintf(d.subject.duration, "that last run") + " Null: nothing ran before. Example: `1250`.")
 	resp.Schema = schema.Schema{
 		MarkdownDescription: fmt.Sprintf("Reads the statistics of a %s's runs in a window of time. Needs the scope `stats:read`.\n\n%s "+
 			"A %[1]s that does not exist looks the same as one that never ran.", d.subject.noun, d.subject.counting),

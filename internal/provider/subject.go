@@ -17,6 +17,8 @@ type subject struct {
 	counting  string // how Ylem counts
 	successes string // what it counts in a window or period, as formats
 	failures  string
+	success   string // what it takes for the success of a run, and for its duration, as formats
+	duration  string
 }
 
 // uuid is the configured subject's UUID.
@@ -36,10 +38,13 @@ var (
 		api:       ylem.Pipelines,
 		example:   "b3a1f0c4-52d7-4a8e-9c1b-7e6d5f4a3b2c",
 		counting: "Ylem counts failed tasks, not failed runs: `num_of_failures` is the number of failed tasks, `num_of_successes` the " +
-			"number of runs minus `num_of_failures`. When more tasks failed than there were runs, Ylem's numbers are wrong: zero, or left over from another " +
-			"request. To count runs, use `runs` of the data source `ylem_pipeline_logs`.",
+			"number of runs minus `num_of_failures`. When more tasks failed than there were runs, Ylem's numbers are wrong: zero, or left " +
+			"over from another request. To count runs, use `runs` of the data source `ylem_pipeline_logs`.",
 		successes: "Number of runs in the %s minus `num_of_failures`. Example: `42`.",
 		failures:  "Number of failed tasks in the %s. Example: `1`.",
+		success: "Whether the task that reported last in the %s succeeded. With parallel branches, another task of the run may have failed: `runs` of the " +
+			"data source `ylem_pipeline_logs` tells.",
+		duration: "Sum of the durations of all tasks of the %s, in milliseconds.",
 	}
 	taskSubject = subject{
 		noun:      "task",
@@ -49,5 +54,7 @@ var (
 		counting:  "Each run of the task counts once, as a success or as a failure.",
 		successes: "Number of runs of the task that succeeded in the %s. Example: `42`.",
 		failures:  "Number of runs of the task that failed in the %s. Example: `1`.",
+		success:   "Whether the %s succeeded.",
+		duration:  "How long the %s took, in milliseconds.",
 	}
 )
