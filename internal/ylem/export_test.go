@@ -67,9 +67,6 @@ func Backoff(cfg Config, attempt int, resp *http.Response) time.Duration {
 
 // SetTransport replaces what opens connections; everything above it stays.
 func (c *Client) SetTransport(base http.RoundTripper) {
-	if dialer, ok := base.(*http.Transport); ok {
-		base = newConnections(dialer)
-	}
 	c.reads.HTTPClient.Transport.(*transport).base = base
 	c.starts.HTTPClient.Transport.(*transport).base = base
 }

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"math"
 	"net/http"
 	"net/http/httptrace"
 	"sync/atomic"
@@ -174,9 +173,8 @@ func newTransport(cfg Config, protocols *http.Protocols, skew *atomic.Int64, log
 	base.Protocols = protocols
 	base.MaxResponseHeaderBytes = maxHeader
 	base.TLSClientConfig = cfg.TLS.Clone() // net/http changes it
-	base.MaxIdleConns = 0                  // unlimited: there are never more than requests at once
-	base.MaxIdleConnsPerHost = math.MaxInt
-	return &transport{base: newConnections(base), userAgent: cfg.UserAgent, headers: cfg.Headers, skew: skew, logger: logger}
+	base.MaxIdleConnsPerHost = 64          // terraform -parallelism=50 keeps that many at work
+	return &transport{base: base, userAgent: cfg.UserAgent, headers: cfg.Headers, skew: skew, logger: logger}
 }
 
 // RoundTrip sends one attempt.
