@@ -72,8 +72,8 @@ func completionFrom(ctx context.Context, object types.Object, diags *diag.Diagno
 			text = unset
 		}
 		d, err := time.ParseDuration(text)
-		if err != nil { // its validator has seen it, unless it was unknown then
-			diags.AddAttributeError(path.Root("completion"), "Invalid duration", err.Error())
+		if err != nil || d <= 0 { // its validator has seen it, unless it was unknown then
+			diags.AddAttributeError(path.Root("completion"), "Invalid duration", fmt.Sprintf("%q is not %s.", text, durationForm))
 		}
 		return d
 	}

@@ -515,8 +515,14 @@ func (r *pipelineRunResource) wait(ctx context.Context, m *pipelineRunModel, tim
 }
 
 func (m *pipelineRunModel) ref() ylem.RunRef {
-	triggeredAt, _ := ylem.ParseTime(m.TriggeredAt.ValueString()) // ours: always valid
-	return ylem.RunRef{PipelineUUID: m.PipelineUUID.ValueString(), RunUUID: m.ID.ValueString(), TriggeredAt: triggeredAt}
+	triggeredAt, _ := ylem.ParseTime(m.TriggeredAt.ValueString()) // ours: valid, or null
+	reported := 0
+	for _, task := range m.TaskRuns.Elements() {
+		if object, ok := task.(types.Object); ok && !object.Attributes()["is_successful"].IsNull() {
+			reported++
+		}
+	}
+	return ylem.RunRef{PipelineUUID: m.PipelineUUID.ValueString(), RunUUID: m.ID.ValueString(), TriggeredAt: triggeredAt, Reported: reported}
 }
 
 // setStarted takes over what the answer to the start tells of a run.
@@ -531,8 +537,8 @@ func (m *pipelineRunModel) setStarted(ctx context.Context, run ylem.Run) (diags 
 	for i, task := range run.TaskRuns {
 		tasks[i] = taskRunModel{
 			TaskUUID:    task.TaskUUID,
-			TaskRunUUID: types.StringValue(task.TaskRunUUID),
-			State:       task.State,
+			TaskRunUUID: orNull(task.TaskRunUUID != "", types.StringValue(task.TaskRunUUID), types.StringNull()),
+			State:       string(ylem.StatusPending),
 			Errors:      []taskErrorModel{},
 		}
 	}

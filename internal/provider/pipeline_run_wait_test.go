@@ -345,6 +345,21 @@ func TestProgressTakesNothingBack(t *testing.T) {
 	if diags.HasError() || m.Status.ValueString() != "running" || len(m.TaskRuns.Elements()) != 1 {
 		t.Errorf("%v, %s, %d tasks", diags, m.Status, len(m.TaskRuns.Elements()))
 	}
+	if n := m.ref().Reported; n != 1 {
+		t.Errorf("the next log needs %d rows to tell anything, want 1", n)
+	}
+}
+
+// Tasks that the answer to a start names are still to run, whatever else it says of them.
+func TestTasksOfAStart(t *testing.T) {
+	t.Parallel()
+	var m pipelineRunModel
+	diags := m.setStarted(t.Context(), ylem.Run{UUID: pipelineSubject.example, TaskRuns: []ylem.PendingTaskRun{{TaskUUID: taskSubject.example}}})
+	var tasks []taskRunModel
+	diags.Append(m.TaskRuns.ElementsAs(t.Context(), &tasks, false)...)
+	if diags.HasError() || len(tasks) != 1 || tasks[0].State != "pending" || !tasks[0].TaskRunUUID.IsNull() || m.ref().Reported != 0 {
+		t.Errorf("%v, %+v", diags, tasks)
+	}
 }
 
 // A diagnostic tells how long a failed run took, and no more of each fault than a person reads.

@@ -96,7 +96,7 @@ func (p *ylemProvider) Schema(_ context.Context, _ provider.SchemaRequest, resp 
 					"`Range`, `Trailer`, `Transfer-Encoding`, `Upgrade`, `X-Idempotency-Key`. Unset: none.",
 				Validators: []validator.Map{
 					mapvalidator.NoNullValues(),
-					mapvalidator.KeysAre(headerNameValidator{}),
+					headerNamesValidator{},
 					mapvalidator.ValueStringsAre(headerValueValidator{}),
 				},
 			},

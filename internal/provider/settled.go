@@ -31,7 +31,7 @@ var runTypes = sync.OnceValue(func() (types struct{ state, identity tftypes.Type
 
 // refreshSettled answers a refresh of a settled run; nil: the framework is to answer.
 func refreshSettled(req *tfprotov6.ReadResourceRequest) *tfprotov6.ReadResourceResponse {
-	state, status := decodeRun(req.TypeName, req.CurrentState)
+	state, status := runAttributes(req.TypeName, req.CurrentState)
 	if !status.Final() {
 		return nil
 	}
@@ -55,12 +55,12 @@ func planSettled(req *tfprotov6.PlanResourceChangeRequest) *tfprotov6.PlanResour
 	if req.PriorState == nil || req.ProposedNewState == nil || !bytes.Equal(req.PriorState.MsgPack, req.ProposedNewState.MsgPack) {
 		return nil
 	}
-	state, status := decodeRun(req.TypeName, req.PriorState)
+	state, status := runAttributes(req.TypeName, req.PriorState)
 	if status != ylem.StatusSucceeded {
 		return nil
 	}
 	// What is left out of the configuration is proposed as it was, but planned as its default.
-	config, _ := decodeRun(req.TypeName, req.Config)
+	config, _ := runAttributes(req.TypeName, req.Config)
 	if config == nil || !keepsDefaults(config, state, runDefaults) {
 		return nil
 	}
@@ -90,8 +90,8 @@ func keepsDefaults(config, state, defaults map[string]tftypes.Value) bool {
 	return true
 }
 
-// decodeRun returns the attributes of a run and its status; none where it is something else.
-func decodeRun(typeName string, encoded *tfprotov6.DynamicValue) (map[string]tftypes.Value, ylem.Status) {
+// runAttributes returns the attributes of a run and its status; none where it is something else.
+func runAttributes(typeName string, encoded *tfprotov6.DynamicValue) (map[string]tftypes.Value, ylem.Status) {
 	if typeName != "ylem_pipeline_run" || encoded == nil {
 		return nil, ""
 	}

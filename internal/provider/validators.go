@@ -4,7 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"regexp"
+	"slices"
 	"time"
 
 	"github.com/hashicorp/terraform-plugin-framework/schema/validator"
@@ -98,14 +100,20 @@ func (urlValidator) ValidateString(_ context.Context, req validator.StringReques
 
 const headerForm = "a name such as \"CF-Access-Client-Id\", but none that the provider sets itself or that changes what a request means"
 
-type headerNameValidator struct{}
+type headerNamesValidator struct{}
 
-func (headerNameValidator) Description(context.Context) string { return "must be " + headerForm }
+func (headerNamesValidator) Description(context.Context) string {
+	return "must have for a key " + headerForm
+}
 
-func (v headerNameValidator) MarkdownDescription(c context.Context) string { return v.Description(c) }
+func (v headerNamesValidator) MarkdownDescription(c context.Context) string { return v.Description(c) }
 
-func (headerNameValidator) ValidateString(_ context.Context, req validator.StringRequest, resp *validator.StringResponse) {
-	check(req, resp, "Invalid header", headerForm, ylem.CheckHeader)
+func (headerNamesValidator) ValidateMap(_ context.Context, req validator.MapRequest, resp *validator.MapResponse) {
+	wrong := ylem.CheckHeaders(slices.Collect(maps.Keys(req.ConfigValue.Elements())))
+	for _, name := range slices.Sorted(maps.Keys(wrong)) {
+		at := req.Path.AtMapKey(name)
+		resp.Diagnostics.AddAttributeError(at, "Invalid header", fmt.Sprintf("%s: %s.\n\nAccepted: %s.", at, wrong[name], headerForm))
+	}
 }
 
 const headerValueForm = "one line of printable characters; trimspace() removes a file's last line break"

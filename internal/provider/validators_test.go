@@ -42,6 +42,7 @@ func TestProviderArgumentsAreValidated(t *testing.T) {
 		"header Authorization":  {object{"headers": object{"authorization": "x"}}, "headers", []string{"the header Authorization must not be set"}},
 		"header Host":           {object{"headers": object{"HOST": "x"}}, "headers", []string{"the header Host must not be set"}},
 		"header Content-Length": {object{"headers": object{"content-length": "1"}}, "headers", []string{"the header Content-Length must not be set"}},
+		"header set twice":      {object{"headers": object{"X-Door": "1", "x-door": "2"}}, "headers", []string{"the header X-Door is set twice"}},
 		"header with a space":   {object{"headers": object{"X Y": "1"}}, "headers", []string{"not the name of a header"}},
 		"header with a newline": {object{"headers": object{"X\nY": "1"}}, "headers", []string{"not the name of a header"}},
 		"header without a name": {object{"headers": object{"": "1"}}, "headers", []string{"not the name of a header"}},

@@ -15,6 +15,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"maps"
 	"net/http"
 	"net/url"
 	"regexp"
@@ -87,12 +88,10 @@ func New(cfg Config) (*Client, error) {
 		secrets:  []string{cfg.ClientSecret},
 		logger:   logger,
 	}
-	for name, value := range cfg.Headers {
-		if err := CheckHeader(name); err != nil {
-			return nil, err
-		}
-		c.secrets = append(c.secrets, value)
+	for _, err := range CheckHeaders(slices.Collect(maps.Keys(cfg.Headers))) {
+		return nil, err
 	}
+	c.secrets = slices.AppendSeq(c.secrets, maps.Values(cfg.Headers))
 	// net/http repeats a POST over HTTP/2 where the server resets its stream, and tells nobody.
 	var both, one http.Protocols
 	both.SetHTTP1(true)
@@ -140,16 +139,24 @@ func ParseBaseURL(s string) (*url.URL, error) {
 	return u, nil
 }
 
-// CheckHeader refuses the names of headers that must not be added to requests: those that the client or net/http
-// sets itself, those that would change what an answer is, and those that make net/http send a POST again.
-func CheckHeader(name string) error {
-	switch canonical := http.CanonicalHeaderKey(name); {
-	case !headerName.MatchString(name):
-		return fmt.Errorf("%q is not the name of a header", name)
-	case strings.HasPrefix(canonical, "Content-"), strings.HasPrefix(canonical, "If-"), slices.Contains(ownHeaders, canonical):
-		return fmt.Errorf("the header %s must not be set", canonical)
+// CheckHeaders finds the headers that must not be added to requests: those that the client or net/http sets itself, those
+// that would change what an answer is, those that make net/http send a POST again, and of two names of one header the second.
+// It returns what is wrong by name.
+func CheckHeaders(names []string) map[string]error {
+	wrong, seen := map[string]error{}, map[string]bool{}
+	for _, name := range slices.Sorted(slices.Values(names)) {
+		canonical := http.CanonicalHeaderKey(name)
+		switch {
+		case !headerName.MatchString(name):
+			wrong[name] = fmt.Errorf("%q is not the name of a header", name)
+		case strings.HasPrefix(canonical, "Content-"), strings.HasPrefix(canonical, "If-"), slices.Contains(ownHeaders, canonical):
+			wrong[name] = fmt.Errorf("the header %s must not be set", canonical)
+		case seen[canonical]:
+			wrong[name] = fmt.Errorf("the header %s is set twice; upper and lower case are the same", canonical)
+		}
+		seen[canonical] = true
 	}
-	return nil
+	return wrong
 }
 
 var (

@@ -1,6 +1,8 @@
 package ylem
 
 import (
+	"context"
+	"crypto/tls"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -90,9 +92,9 @@ func (e *Error) refusesCredentials() bool {
 }
 
 // NoData reports whether Ylem answered a request for the last run with the 403 it gives for what never ran,
-// for what does not exist and for what belongs to another organization alike.
+// for what does not exist and for what belongs to another organization alike. A proxy that refuses says something else.
 func (e *Error) NoData() bool {
-	return e.Op == OpLastRun && e.StatusCode == http.StatusForbidden && e.Message != "" &&
+	return e.Op == OpLastRun && e.StatusCode == http.StatusForbidden && e.Message == "Forbidden" &&
 		strings.HasPrefix(e.ContentType, "application/json")
 }
 
@@ -171,13 +173,23 @@ func cause(err error, secrets []string) error {
 		return nil
 	}
 	hide := redact
-	if _, ok := errors.AsType[*net.OpError](err); ok || errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {
-		hide = replaceSecrets // no word of these is the server's
+	if ownWords(err) {
+		hide = replaceSecrets
 	}
 	if text := Shorten(hide(err.Error(), secrets)); text != err.Error() {
 		return &redactedError{text: text, err: err}
 	}
 	return err
+}
+
+// ownWords reports whether no word of an error is the server's, or none that it could have from a request.
+func ownWords(err error) bool {
+	if timeout, ok := errors.AsType[net.Error](err); ok && timeout.Timeout() {
+		return true
+	}
+	_, network := errors.AsType[*net.OpError](err)
+	_, certificate := errors.AsType[*tls.CertificateVerificationError](err)
+	return network || certificate || errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, context.Canceled)
 }
 
 // bodyMessage finds what an error's body says: Ylem's services answer {"code","message","errors"}, proxies and

@@ -70,3 +70,17 @@ func (c *Client) SetTransport(base http.RoundTripper) {
 	c.reads.HTTPClient.Transport.(*transport).base = base
 	c.starts.HTTPClient.Transport.(*transport).base = base
 }
+
+// HeldLogs is how many logs the client holds.
+func HeldLogs(c *Client) (n int) {
+	c.logs.mu.Lock()
+	defer c.logs.mu.Unlock()
+	for _, shared := range c.logs.logs {
+		shared.busy <- struct{}{}
+		if shared.last != nil {
+			n++
+		}
+		<-shared.busy
+	}
+	return n
+}

@@ -122,6 +122,7 @@ type RunRef struct {
 	PipelineUUID string
 	RunUUID      string
 	TriggeredAt  time.Time // by the server's clock; where its rows are looked for
+	Reported     int       // how many rows of it are known: a log with fewer has lost some, and tells nothing
 }
 
 // logMargin is how much before a run was triggered its rows are looked for: the clocks of Ylem's services differ.
@@ -154,7 +155,11 @@ func (c *Client) Progress(ctx context.Context, run RunRef, completion Completion
 		}
 		return Progress{}, err
 	}
-	return Assess(run.RunUUID, log.rows[strings.ToLower(run.RunUUID)], log.at, completion), nil
+	rows := log.rows[strings.ToLower(run.RunUUID)]
+	if len(rows) < run.Reported {
+		return Progress{Status: StatusPending}, nil
+	}
+	return Assess(run.RunUUID, rows, log.at, completion), nil
 }
 
 // Watch is how a run is waited for.
@@ -245,7 +250,7 @@ func (w *Watch) assess(run RunRef, log *logAnswer, clock time.Duration, looked b
 	rows := log.rows[strings.ToLower(run.RunUUID)]
 	asked, arrived := log.asked.Add(clock), log.arrived.Add(clock)
 	now := Assess(run.RunUUID, rows, asked, w.Completion)
-	if len(now.Rows) < len(before.Rows) {
+	if len(now.Rows) < max(len(before.Rows), run.Reported) {
 		return before // rows do not vanish: a log that has lost them (a restart, a replica) tells nothing
 	}
 	if len(now.Rows) > len(before.Rows) && (looked || now.Rows[len(now.Rows)-1].ExecutedAt.After(arrived)) {
@@ -323,7 +328,8 @@ type outage struct {
 type sharedLog struct {
 	busy chan struct{} // holds one element while a request is under way
 	last *logAnswer
-	from time.Time // of all requests: a window never shrinks
+	drop *time.Timer // forgets last, which nobody may use any more
+	from time.Time   // of all requests: a window never shrinks
 }
 
 // logAnswer is one answer, or the failure to get one.
@@ -384,6 +390,8 @@ func (l *logCache) of(run RunRef) *sharedLog {
 // read returns a log that reaches back to the run and is no older than age; one that it requests reaches back
 // further by reach. Errors are shared like answers.
 func (l *logCache) read(ctx context.Context, c *Client, run RunRef, reach, age time.Duration) (*logAnswer, error) {
+	// Of an imported run whose rows have no time, it is not known when it was triggered. Ylem knows no time before 1970.
+	run.TriggeredAt = later(run.TriggeredAt, time.Unix(0, 0).Add(logMargin))
 	shared := l.of(run)
 	select {
 	case shared.busy <- struct{}{}:
@@ -395,7 +403,7 @@ func (l *logCache) read(ctx context.Context, c *Client, run RunRef, reach, age t
 	if last := shared.last; last != nil && !last.from.After(since) && time.Since(last.arrived) < age {
 		return last, last.err
 	}
-	if from := run.TriggeredAt.Add(-reach); from.Before(shared.from) {
+	if from := later(run.TriggeredAt.Add(-reach), time.Unix(0, 0)); from.Before(shared.from) {
 		shared.from = from
 	}
 	shared.last = nil // so that two answers are never held at once
@@ -407,12 +415,29 @@ func (l *logCache) read(ctx context.Context, c *Client, run RunRef, reach, age t
 	log.arrived = time.Now()
 	if ctx.Err() == nil { // giving up is this caller's own affair
 		shared.last = log
+		if shared.drop != nil {
+			shared.drop.Stop()
+		}
+		shared.drop = time.AfterFunc(refreshAge, func() {
+			shared.busy <- struct{}{}
+			if shared.last == log {
+				shared.last = nil
+			}
+			<-shared.busy
+		})
 	}
 	return log, log.err
 }
 
-// maxFaults is how much of a failed task's output is held, in base64.
-const maxFaults = 16 << 10
+// maxFailedOutput is how much of a failed task's output is held, in base64.
+const maxFailedOutput = 16 << 10
+
+func later(a, b time.Time) time.Time {
+	if a.Before(b) {
+		return b
+	}
+	return a
+}
 
 // fill takes over what runs need: not the outputs of successful tasks, and texts that repeat only once.
 func (l *logAnswer) fill(rows iter.Seq2[LogRow, error]) {
@@ -433,7 +458,7 @@ func (l *logAnswer) fill(rows iter.Seq2[LogRow, error]) {
 		}
 		if row.IsSuccessful {
 			row.Output = ""
-		} else if len(row.Output) > maxFaults {
+		} else if len(row.Output) > maxFailedOutput {
 			row.Output = shortOutput(row)
 		}
 		row.PipelineRunUUID = intern(strings.ToLower(row.PipelineRunUUID))

@@ -565,6 +565,56 @@ func TestProgressReadsTheLogOnceForAllRuns(t *testing.T) {
 	})
 }
 
+// A log that lacks rows which were seen before (a replica that lags, rows that have aged out) tells nothing.
+func TestALogThatHasLostRowsTellsNothing(t *testing.T) {
+	scripted(t, func(t *testing.T, s *logScript, c *ylem.Client, run ylem.RunRef) {
+		first, second := s.at(taskA, -time.Hour, true), s.at(taskB, -time.Hour, true)
+		s.steps = []logStep{{rows: []ylem.LogRow{first}}, {after: time.Minute, rows: []ylem.LogRow{first, second}}}
+		run.TriggeredAt, run.Reported = s.begin.Add(-2*time.Hour), 2
+		if p, err := c.Progress(t.Context(), run, ylem.Completion{QuietPeriod: time.Second}); err != nil || p.Status != ylem.StatusPending {
+			t.Errorf("%v, %+v", err, p)
+		}
+		if p, err := c.WatchRun(t.Context(), run, watch(taskA)); err != nil || p.Status != ylem.StatusSucceeded || len(p.Rows) != 2 {
+			t.Errorf("%v, %+v", err, p)
+		}
+	})
+}
+
+// A log that may no longer be used takes no memory.
+func TestLogsAreForgotten(t *testing.T) {
+	scripted(t, func(t *testing.T, s *logScript, c *ylem.Client, run ylem.RunRef) {
+		s.steps = []logStep{{rows: []ylem.LogRow{s.at(taskA, -time.Hour, true)}}}
+		for i := range 10 {
+			run.PipelineUUID = fmt.Sprintf("10000000-0000-4000-8000-%012d", i)
+			if _, err := c.Progress(t.Context(), run, ylem.Completion{}); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if n := ylem.HeldLogs(c); n != 10 {
+			t.Errorf("%d logs are held, want 10", n)
+		}
+		time.Sleep(31 * time.Second)
+		synctest.Wait()
+		if n := ylem.HeldLogs(c); n != 0 {
+			t.Errorf("%d logs are held half a minute later", n)
+		}
+	})
+}
+
+// Of an imported run whose rows have no time, nobody knows when it was triggered.
+func TestProgressOfARunWithoutATime(t *testing.T) {
+	scripted(t, func(t *testing.T, s *logScript, c *ylem.Client, run ylem.RunRef) {
+		s.steps = []logStep{{rows: []ylem.LogRow{s.at(taskA, -time.Hour, true)}}}
+		run.TriggeredAt = time.Time{}
+		if p, err := c.Progress(t.Context(), run, ylem.Completion{QuietPeriod: time.Second}); err != nil || p.Status != ylem.StatusSucceeded {
+			t.Errorf("%v, %+v", err, p)
+		}
+		if !strings.Contains(s.polls[0], "/1970-01-01 00:00:00/") {
+			t.Errorf("asked for %s", s.polls[0])
+		}
+	})
+}
+
 func TestProgressSharesRefusals(t *testing.T) {
 	scripted(t, func(t *testing.T, s *logScript, c *ylem.Client, run ylem.RunRef) {
 		s.steps = []logStep{{status: http.StatusForbidden}}

@@ -18,7 +18,7 @@ import (
 // quote in many ways, cut texts short, and quote half of an input.
 func redact(text string, secrets []string) string {
 	if text = replaceSecrets(text, secrets); holdsPart(text, secrets) {
-		return "(hidden, as it repeats what was sent)"
+		return "(hidden, as it may repeat what was sent)"
 	}
 	return text
 }
@@ -59,7 +59,7 @@ func holdsPart(text string, secrets []string) bool {
 	}
 	parts := map[string]bool{}
 	for _, secret := range secrets {
-		for _, form := range []string{secret, base64.StdEncoding.EncodeToString([]byte(secret))} {
+		for _, form := range append(values(secret), base64.StdEncoding.EncodeToString([]byte(secret))) {
 			form := letters(form)
 			if 4 <= len(form) && len(form) < part && strings.Contains(read, form) {
 				return true
@@ -75,6 +75,35 @@ func holdsPart(text string, secrets []string) bool {
 		}
 	}
 	return false
+}
+
+// values are what is secret of a secret: of JSON, the values. The names in it are words that also stand in harmless texts.
+func values(secret string) (list []string) {
+	var document any
+	decoder := json.NewDecoder(strings.NewReader(secret))
+	decoder.UseNumber()
+	if decoder.Decode(&document) != nil || decoder.More() {
+		return []string{secret}
+	}
+	var walk func(any)
+	walk = func(value any) {
+		switch value := value.(type) {
+		case map[string]any:
+			for _, v := range value {
+				walk(v)
+			}
+		case []any:
+			for _, v := range value {
+				walk(v)
+			}
+		case string:
+			list = append(list, value)
+		case json.Number:
+			list = append(list, value.String())
+		}
+	}
+	walk(document)
+	return list
 }
 
 // letters undoes the usual escapes, and leaves what they leave alone: letters and digits, in lower case. NUL stays as well.

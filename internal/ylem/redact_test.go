@@ -2,10 +2,14 @@ package ylem_test
 
 import (
 	"encoding/json"
+	"io"
+	"log"
 	"net/http"
+	"net/http/httptest"
 	"net/url"
 	"strings"
 	"testing"
+	"time"
 	"unicode/utf8"
 
 	"github.com/ylem-co/terraform-provider-ylem/internal/ylem"
@@ -50,7 +54,24 @@ func TestMessagesAreShown(t *testing.T) {
 	if text := callLastRun(t.Context(), client).Error(); !strings.HasSuffix(text, message) {
 		t.Error(text)
 	}
-	_, err := newClientAt(t, "http://127.0.0.1:1", func(cfg *ylem.Config) { cfg.MaxRetries = 0 }).RunPipeline(t.Context(), pipelineUUID, []byte("connection refused"))
+	// The names in an input are words that also stand elsewhere.
+	_, err := newClient(t, newFake(t, answer(500, "the database is unavailable"))).RunPipeline(t.Context(), pipelineUUID, []byte(`{"database":"4711","full":true}`))
+	if text := err.Error(); !strings.HasSuffix(text, "the database is unavailable") {
+		t.Error(text)
+	}
+	// What the client itself says.
+	untrusted := httptest.NewTLSServer(http.NotFoundHandler())
+	untrusted.Config.ErrorLog = log.New(io.Discard, "", 0)
+	t.Cleanup(untrusted.Close)
+	client = newClientAt(t, untrusted.URL, func(cfg *ylem.Config) { cfg.Headers = map[string]string{"X-Policy": "certificate-required"} })
+	if text := callLastRun(t.Context(), client).Error(); !strings.Contains(text, "failed to verify certificate") {
+		t.Error(text)
+	}
+	client = newClient(t, newFake(t, stall), func(cfg *ylem.Config) { cfg.RequestTimeout, cfg.MaxRetries = time.Millisecond, 0 })
+	if _, err = client.RunPipeline(t.Context(), pipelineUUID, []byte("the quota is exceeded")); !strings.Contains(err.Error(), "exceeded") {
+		t.Error(err)
+	}
+	_, err = newClientAt(t, "http://127.0.0.1:1", func(cfg *ylem.Config) { cfg.MaxRetries = 0 }).RunPipeline(t.Context(), pipelineUUID, []byte("connection refused"))
 	if text := err.Error(); !strings.Contains(text, "127.0.0.1:1") {
 		t.Error(text)
 	}
@@ -87,7 +108,7 @@ func FuzzRedact(f *testing.F) {
 	f.Fuzz(func(t *testing.T, secret, before, after string) {
 		line := strings.Join(strings.Fields(secret), " ")
 		// Texts are UTF-8. What stands in place of a secret must not look like one.
-		const mark, reason = "(hidden", "(hidden, as it repeats what was sent)"
+		const mark, reason = "(hidden", "(hidden, as it may repeat what was sent)"
 		if len(line) < 4 || !utf8.ValidString(secret) || strings.ContainsAny(secret, "()") || strings.Contains(reason, line) {
 			t.Skip()
 		}

@@ -547,8 +547,11 @@ func TestHeadersThatWouldChangeRequestsAreRefused(t *testing.T) {
 			t.Errorf("%q is accepted", name)
 		}
 	}
-	if err := ylem.CheckHeader("CF-Access-Client-Id"); err != nil {
-		t.Error(err)
+	if _, err := ylem.New(ylem.Config{ClientID: "a", ClientSecret: "b", Headers: map[string]string{"X-Door": "one", "x-door": "two"}}); err == nil {
+		t.Error("two values for one header are accepted")
+	}
+	if wrong := ylem.CheckHeaders([]string{"CF-Access-Client-Id", "CF-Access-Client-Secret"}); len(wrong) != 0 {
+		t.Error(wrong)
 	}
 }
 

@@ -24,8 +24,7 @@ type Run struct {
 // PendingTaskRun is a task that waits to be run. Only the reference dialect tells them.
 type PendingTaskRun struct {
 	TaskUUID    string
-	TaskRunUUID string
-	State       string
+	TaskRunUUID string // "" where the answer has none
 }
 
 // RunPipeline starts a run. The input is what the pipeline's External trigger task receives, byte for byte; an
@@ -107,7 +106,6 @@ type runAnswer struct {
 	WorkflowRunUUID string `json:"workflow_run_uuid"`
 	TaskUUID        string `json:"task_uuid"`
 	TaskRunUUID     string `json:"task_run_uuid"`
-	State           string `json:"state"`
 }
 
 func (a runAnswer) runUUID() string {
@@ -116,6 +114,8 @@ func (a runAnswer) runUUID() string {
 	}
 	return a.WorkflowRunUUID
 }
+
+const nilUUID = "00000000-0000-0000-0000-000000000000"
 
 // decodeRun understands all three forms of the answer: {"pipeline_run_uuid"}, the older {"workflow_run_uuid"},
 // and the reference's array of pending task runs.
@@ -138,10 +138,10 @@ func decodeRun(body []byte) (uuid string, tasks []PendingTaskRun, err error) {
 			uuid = answer.runUUID()
 		}
 		if answer.TaskUUID != "" {
-			tasks = append(tasks, PendingTaskRun{TaskUUID: answer.TaskUUID, TaskRunUUID: answer.TaskRunUUID, State: answer.State})
+			tasks = append(tasks, PendingTaskRun{TaskUUID: answer.TaskUUID, TaskRunUUID: answer.TaskRunUUID})
 		}
 	}
-	if !ValidUUID(uuid) {
+	if !ValidUUID(uuid) || uuid == nilUUID {
 		return "", nil, errors.New("it names no run")
 	}
 	return uuid, tasks, nil

@@ -69,7 +69,7 @@ func TestRunPipelineRequest(t *testing.T) {
 func TestRunPipelineAnswers(t *testing.T) {
 	t.Parallel()
 	pending := ylem.PendingTaskRun{
-		TaskUUID: "449c3c47-427e-465e-b1d2-0bf257b714e4", TaskRunUUID: "ec430b94-4e22-4448-94f9-944ec650ba25", State: "pending",
+		TaskUUID: "449c3c47-427e-465e-b1d2-0bf257b714e4", TaskRunUUID: "ec430b94-4e22-4448-94f9-944ec650ba25",
 	}
 	for name, test := range map[string]struct {
 		body, uuid string
@@ -83,7 +83,7 @@ func TestRunPipelineAnswers(t *testing.T) {
 		"two first tasks": {
 			`[{"task_uuid":"a","task_run_uuid":"b","state":"pending","workflow_run_uuid":"` + runUUID + `"},{"task_uuid":"c","task_run_uuid":"d","state":"pending","workflow_run_uuid":"` + runUUID + `"}]`,
 			runUUID,
-			[]ylem.PendingTaskRun{{TaskUUID: "a", TaskRunUUID: "b", State: "pending"}, {TaskUUID: "c", TaskRunUUID: "d", State: "pending"}},
+			[]ylem.PendingTaskRun{{TaskUUID: "a", TaskRunUUID: "b"}, {TaskUUID: "c", TaskRunUUID: "d"}},
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -113,6 +113,7 @@ func TestRunPipelineForeignAnswers(t *testing.T) {
 		"white space":     " \n",
 		"null":            "null",
 		"no tasks":        "[]",
+		"the nil UUID":    `{"pipeline_run_uuid":"00000000-0000-0000-0000-000000000000"}`,
 		"empty object":    "{}",
 		"empty element":   "[{}]",
 		"a null element":  "[null]",

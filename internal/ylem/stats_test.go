@@ -105,6 +105,7 @@ func TestLastRunForbidden(t *testing.T) {
 	}{
 		"never ran, unknown or another organization's": {answer(403, forbidden, "Content-Type", typeJSON, "X-Content-Type-Options", "nosniff"), true, false},
 		"without the scope":                            {answer(403, ""), false, true},
+		"a firewall's":                                 {answer(403, `{"message":"Request blocked by rule 942100"}`, "Content-Type", typeJSON), false, false},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

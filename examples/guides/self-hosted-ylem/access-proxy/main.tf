@@ -14,7 +14,7 @@ variable "access_secret" {
 provider "ylem" {
   api_url = "https://ylem.example.com"
   headers = {
-    "CF-Access-Client-Id"     = "88bf3b6d86161464f6509f7219099e57.access.example.com"
+    "CF-Access-Client-Id"     = "88bf3b6d86161464f6509f7219099e57.access"
     "CF-Access-Client-Secret" = var.access_secret
   }
 }
