@@ -46,15 +46,25 @@ func (r resetRequests) CheckPlan(context.Context, plancheck.CheckPlanRequest, *p
 	r.s.ResetRequests()
 }
 
-// eventually waits until something has happened, and fails the test where it does not within a minute.
-func eventually(t *testing.T, what string, happened func() bool) {
-	t.Helper()
-	deadline := time.Now().Add(time.Minute)
-	for !happened() {
+// patience is how long to wait for what only a broken provider does not do.
+const patience = 5 * time.Minute
+
+// happens waits until something has happened, and reports whether it did.
+func happens(happened func() bool) bool {
+	for deadline := time.Now().Add(patience); !happened(); {
 		if time.Now().After(deadline) {
-			t.Fatalf("did not happen within a minute: %s", what)
+			return false
 		}
 		time.Sleep(5 * time.Millisecond) // between two looks
+	}
+	return true
+}
+
+// eventually waits until something has happened, and fails the test where it does not.
+func eventually(t *testing.T, what string, happened func() bool) {
+	t.Helper()
+	if !happens(happened) {
+		t.Fatalf("did not happen within %s: %s", patience, what)
 	}
 }
 
@@ -155,15 +165,15 @@ func TestAccWaitIsTurnedOnLater(t *testing.T) {
 		s.step(t, s.run(p, pollQuickly), firstRun, 1, has("status", text("pending"))),
 		resource.TestStep{
 			PreConfig: func() {
-				go func() { // the run ends while it is waited for
-					for s.count(ylemtest.RouteLogs) < 4 {
-						time.Sleep(time.Millisecond)
-					}
-					clock.Advance(2 * time.Hour)
-				}()
 				s.ResetRequests()
+				go func() { // the run ends while it is waited for
+					defer clock.Advance(2 * time.Hour)
+					if !happens(func() bool { return s.count(ylemtest.RouteLogs) >= 4 }) {
+						t.Error("the run is not waited for")
+					}
+				}()
 			},
-			Config: s.run(p, waitingNow),
+			Config: s.run(p, "wait_for_completion = true\ncompletion = { poll_interval = \"100ms\", quiet_period = \"1s\" }"),
 			ConfigPlanChecks: resource.ConfigPlanChecks{PreApply: []plancheck.PlanCheck{
 				plancheck.ExpectResourceAction(runAddress, inPlace), plancheck.ExpectUnknownValue(runAddress, tfjsonpath.New("status")),
 			}},
@@ -217,21 +227,22 @@ func TestAccWrongLocalClockChangesNothing(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			s := newSandbox(t, ylemtest.WithClock(func() time.Time { return time.Now().Add(wrong) }))
 			p := s.AddPipeline(ylemtest.Pipeline{Tasks: []ylemtest.Task{{}}}).UUID
+			again := s.run(p, "triggers = { a = 1 }\ncompletion = { quiet_period = \"30m\" }")
 			acceptance(
 				t,
 				s.step(t, s.run(p, "wait_for_completion = true\ncompletion = { quiet_period = \"1s\", poll_interval = \"100ms\" }"), firstRun, 1, has("status", text("succeeded"))),
-				s.step(t, s.run(p, "triggers = { a = 1 }"), newRun, 2),
+				s.step(t, again, newRun, 2),
 				resource.TestStep{
 					PreConfig: func() {
 						eventually(t, "the run ends", func() bool { return len(s.Rows(s.Runs(p)[1].UUID)) == 1 })
 					},
 					RefreshState: true,
 				},
-				// Not succeeded: by the server's clock the run has been quiet for less than half a minute.
-				s.step(t, s.run(p, "triggers = { a = 1 }"), nothing, 2, has("status", text("running"))),
+				// Not succeeded: by the server's clock the run has been quiet for less than half an hour.
+				s.step(t, again, nothing, 2, has("status", text("running"))),
 			)
 			for _, run := range s.Runs(p) {
-				if since := run.StartedAt.Sub(time.Now().Add(wrong)); since > time.Minute || since < -time.Minute {
+				if since := run.StartedAt.Sub(time.Now().Add(wrong)); since.Abs() > 30*time.Minute {
 					t.Errorf("the sandbox's clock is off: %s", since)
 				}
 			}
@@ -430,7 +441,7 @@ func (b *background) wait(t *testing.T) (int, string) {
 	t.Helper()
 	select {
 	case <-b.done:
-	case <-time.After(time.Minute):
+	case <-time.After(patience):
 		t.Fatalf("terraform does not end:\n%s", b.output)
 	}
 	return b.ProcessState.ExitCode(), b.output.String()
@@ -617,21 +628,38 @@ func TestAccWaitTimesOutWithAnError(t *testing.T) {
 		t.Errorf("exit code %d:\n%s%s", code, stdout, stderr)
 	}
 	i.expectOneRun(t, "pending")
+	if action := i.terraform.plan(t); action != "update" {
+		t.Errorf("the plan after that is to %s", action)
+	}
+
+	// With time enough to see the end.
+	i.write(t, "main.tf", requirements+i.sandbox.run(i.pipeline, strings.Replace(waitBriefly, `update = "300ms"`, `update = "5m"`, 1)))
 	i.finish(t)
 }
 
 // Ctrl-C while the answer to the start is on its way: the run is known all the same.
 func TestAccStartIsInterrupted(t *testing.T) {
 	t.Parallel()
-	i := newInterrupted(t, waitingNow)
-	i.Inject(ylemtest.Fault{Route: ylemtest.RouteRun, After: true, Stall: time.Second})
+	log := filepath.Join(t.TempDir(), "provider.log")
+	i := newInterrupted(t, "", "TF_LOG_PROVIDER=TRACE", "TF_LOG_PATH="+log)
+	g := newGate(t, i.sandbox, http.MethodPost)
+	i.write(t, "main.tf", requirements+strings.Replace(i.sandbox.run(i.pipeline, waitingNow), i.URL, g.url, 1))
 	b := i.terraform.start(t, "apply", "-auto-approve")
-	eventually(t, "the run is asked for", func() bool { return i.count(ylemtest.RouteRun) == 1 })
+	eventually(t, "the run is asked for", func() bool { return len(g.arrived) == 1 })
 	if err := b.Process.Signal(os.Interrupt); err != nil {
 		t.Fatal(err)
 	}
+	stopped := regexp.MustCompile("Served request.*StopProvider")
+	eventually(t, "the provider is told to stop", func() bool {
+		logged, _ := os.ReadFile(log)
+		return stopped.Match(logged)
+	})
+	close(g.release)
 	if code, output := b.wait(t); code == 0 || !loosely("Stopped waiting for the run").MatchString(output) {
 		t.Errorf("exit code %d:\n%s", code, output)
+	}
+	if n := i.count(ylemtest.RouteLogs); n != 0 {
+		t.Errorf("%d requests for the log: it was not the start that was interrupted", n)
 	}
 	i.expectOneRun(t, "pending")
 	i.finish(t)
