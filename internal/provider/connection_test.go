@@ -271,7 +271,7 @@ func TestRequestTimeout(t *testing.T) {
 	t.Parallel()
 	s := newSandbox(t)
 	arguments := s.ran()
-	p := s.connect(t, object{"request_timeout": "1s", "max_retries": 1})
+	p := s.connect(t, object{"request_timeout": "5s", "max_retries": 1})
 	p.mustRead(t, lastRun, arguments) // fetches the token
 
 	s.ResetRequests()

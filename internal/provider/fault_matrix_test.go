@@ -243,7 +243,7 @@ provider "ylem" {
 			url, more := main.URL, trusted(main)
 			switch f.way {
 			case "brief":
-				more += "\nrequest_timeout = \"5s\""
+				more += "\nrequest_timeout = \"15s\""
 			case "unknown host": // not even the token: the path tells whose request it is
 				url, e.fails = "https://ylem.invalid/unknown", "/unknown/v1/oauth/token"
 			case "untrusted":
