@@ -60,29 +60,33 @@ data "ylem_pipeline_last_run" "same" {
 	}
 }
 
-// Reading stops after the rows that are wanted: the server does not get rid of the rest.
+// Reading stops after the rows that are wanted: that the connection breaks further on does no harm. How much a server
+// gets rid of would depend on the system's buffers.
 func TestLimitStopsReading(t *testing.T) {
 	t.Parallel()
 	s := newSandbox(t, withNow())
 	pipeline := ylemtest.NewUUID()
-	rows := make([]ylemtest.Row, 20_000)
+	rows := make([]ylemtest.Row, 1000)
 	output := []byte(strings.Repeat("x", 1500))
 	for i := range rows {
 		rows[i] = ylemtest.Row{PipelineUUID: pipeline, IsSuccessful: true, Output: output, ExecutedAt: past.Add(time.Duration(i) * time.Second)}
 	}
 	s.AddRows(rows...)
-	state := s.connect(t, nil).mustRead(t, "ylem_pipeline_logs", object{"pipeline_uuid": pipeline, "from": "2024-01-01", "limit": 100})
-	if n := len(state.list(t, "logs")); n != 100 {
+	s.Inject(ylemtest.Fault{Route: ylemtest.RouteLogs, Times: -1, Truncate: 300_000}) // of more than two million bytes
+	p, arguments := s.connect(t, nil), object{"pipeline_uuid": pipeline, "from": "2024-01-01", "limit": 100}
+	if n := len(p.mustRead(t, "ylem_pipeline_logs", arguments).list(t, "logs")); n != 100 {
 		t.Errorf("%d rows", n)
 	}
-	// The body has 46 MB. What the system's buffers have taken already cannot be taken back.
-	if sent := s.Requests(ylemtest.RouteLogs)[0].Sent; sent > 23<<20 {
-		t.Errorf("%d MB were sent", sent>>20)
+	if n := s.count(ylemtest.RouteLogs); n != 1 {
+		t.Errorf("%d requests", n)
+	}
+	if _, diags := p.read(t, "ylem_pipeline_logs", arguments.with(object{"limit": 200})); !diags.failed() {
+		t.Error("the connection does not break")
 	}
 }
 
 // A row of a log costs what its own encoding costs. With the framework it was 1,900 allocations. They are
-// counted in the whole process, so that no other test may run.
+// counted in the whole process, so that no other test may run; what others have left behind is in some counts only.
 func TestAllocationsOfALog(t *testing.T) {
 	const rows = 1000
 	typ := newProtocol(t).dataType(t, "ylem_pipeline_logs").(tftypes.Object)
@@ -90,7 +94,7 @@ func TestAllocationsOfALog(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	perRun := testing.AllocsPerRun(5, func() {
+	fill := func() {
 		c := logCollector{includeOutput: true, runs: map[string]*runLog{}}
 		for i := range rows {
 			c.add(ylem.LogRow{PipelineRunUUID: "r", TaskUUID: "t", TaskType: "query", IsSuccessful: i%50 != 0, Output: "W10=", ExecutedAt: past})
@@ -99,8 +103,12 @@ func TestAllocationsOfALog(t *testing.T) {
 		if err := large.fill(&state); err != nil {
 			t.Fatal(err)
 		}
-	})
-	if perRow := perRun / rows; perRow > 300 {
+	}
+	perRow := testing.AllocsPerRun(5, fill) / rows
+	for again := 0; perRow > 300 && again < 2; again++ {
+		perRow = min(perRow, testing.AllocsPerRun(5, fill)/rows)
+	}
+	if perRow > 300 {
 		t.Errorf("%.0f allocations for each row, want at most 300", perRow)
 	}
 }
