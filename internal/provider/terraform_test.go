@@ -168,11 +168,17 @@ func (tf *terraform) mustRun(t testing.TB, want int, arguments ...string) (stdou
 	return stdout
 }
 
-// startDebugged starts a provider's binary as under a debugger. attach is what it says for TF_REATTACH_PROVIDERS.
+// startDebugged starts a provider's binary as under a debugger. attach is what it says for TF_REATTACH_PROVIDERS. Of the
+// test's own environment, only what a process cannot do without is passed on.
 func startDebugged(t *testing.T, binary string, env ...string) (command *exec.Cmd, attach string) {
 	t.Helper()
 	command = exec.CommandContext(t.Context(), binary, "-debug")
-	command.Env = append(os.Environ(), env...)
+	for _, name := range []string{"PATH", "HOME", "TMPDIR", "TEMP", "TMP", "SystemRoot"} {
+		if value, ok := os.LookupEnv(name); ok {
+			command.Env = append(command.Env, name+"="+value)
+		}
+	}
+	command.Env = append(command.Env, env...)
 	output, err := command.StdoutPipe()
 	if err == nil {
 		err = command.Start()
