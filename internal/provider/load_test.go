@@ -38,13 +38,22 @@ resource "ylem_pipeline_run" "test" {
 	}
 	s.expectRequests(t, map[ylemtest.Route]int{ylemtest.RouteRun: runs, ylemtest.RouteToken: 1})()
 
-	// The sandbox is as strict as it should be: one more at once is too many.
-	for _, uuid := range uuids {
-		s.Inject(ylemtest.Fault{Route: ylemtest.RouteRun, PipelineUUID: uuid, After: true, Stall: 200 * time.Millisecond})
-	}
-	_, stderr, code := newTerraform(t, config("max_concurrent_runs = 50")).run(t, "apply", "-auto-approve", "-parallelism=50")
-	if code != 1 || !strings.Contains(stderr, "500 Internal Server Error") {
-		t.Errorf("exit code %d without a limit: %s", code, stderr)
+	// The sandbox is as strict as it should be: one more at once is too many. The first ones stay until all others have come.
+	s.ResetRequests()
+	s.Inject(ylemtest.Fault{Route: ylemtest.RouteRun, Times: -1, After: true, Stall: forever})
+	apply := newTerraform(t, config("max_concurrent_runs = 50")).start(t, "apply", "-auto-approve", "-parallelism=50")
+	eventually(t, "all runs but the first ones are refused", func() bool {
+		refused := 0
+		for _, r := range s.Requests(ylemtest.RouteRun) {
+			if r.Status == http.StatusInternalServerError {
+				refused++
+			}
+		}
+		return refused == runs-defaultMaxConcurrentRuns
+	})
+	s.Close()
+	if code, output := apply.wait(t); code != 1 || !strings.Contains(output, "500 Internal Server Error") {
+		t.Errorf("exit code %d without a limit: %s", code, output)
 	}
 }
 
