@@ -5,7 +5,6 @@ import (
 	"errors"
 	"io"
 	"net/http"
-	"runtime"
 	"strings"
 	"syscall"
 	"testing"
@@ -101,6 +100,17 @@ func TestFaultChangesTheAnswer(t *testing.T) {
 	}
 }
 
+// eventually waits until something has happened, and fails the test where it does not.
+func eventually(t *testing.T, what string, happened func() bool) {
+	t.Helper()
+	for deadline := time.Now().Add(5 * time.Minute); !happened(); {
+		if time.Now().After(deadline) {
+			t.Fatalf("did not happen: %s", what)
+		}
+		time.Sleep(time.Millisecond) // between two looks
+	}
+}
+
 func TestRunCapacity(t *testing.T) {
 	t.Parallel()
 	s := start(t, WithRunCapacity(2))
@@ -113,9 +123,7 @@ func TestRunCapacity(t *testing.T) {
 		s.Inject(Fault{Stall: time.Hour, After: true})
 		go s.run(p, "")
 	}
-	for len(s.Runs("")) < 3 {
-		runtime.Gosched()
-	}
+	eventually(t, "three runs are being started", func() bool { return len(s.Runs("")) == 3 })
 	if r := s.run(pipelines[2], ""); r.status != 500 || r.body != "" || r.header.Get("Content-Type") != "application/json; charset=utf-8" {
 		t.Errorf("over the capacity: %+v", r)
 	}
@@ -158,9 +166,7 @@ func TestStallEndsWithTheClient(t *testing.T) {
 				}
 				failed <- err
 			}()
-			for len(s.Requests()) == 0 || len(s.Runs("")) < started {
-				runtime.Gosched()
-			}
+			eventually(t, "the request stalls", func() bool { return len(s.Requests()) == 1 && len(s.Runs("")) == started })
 			cancel()
 			if err := <-failed; !errors.Is(err, context.Canceled) {
 				t.Errorf("error %v", err)
@@ -184,9 +190,7 @@ func TestCloseDoesNotHang(t *testing.T) {
 	s.SetLatency(time.Hour)
 	failed := make(chan reply)
 	go func() { failed <- s.get("/late") }()
-	for len(s.Requests()) < 2 {
-		runtime.Gosched()
-	}
+	eventually(t, "the request is late", func() bool { return len(s.Requests()) == 2 })
 	s.Close()
 	s.Close()
 	if r := <-failed; r.err == nil {
