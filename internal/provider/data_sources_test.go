@@ -227,6 +227,18 @@ func TestWindowEndsNowByDefault(t *testing.T) {
 	}
 }
 
+func TestWindowThatBeginsBeforeTheYear0IsRefused(t *testing.T) {
+	t.Parallel()
+	s := newSandbox(t)
+	for _, dataSource := range []string{"ylem_pipeline_logs", "ylem_pipeline_stats"} {
+		_, diags := s.connect(t, nil).read(t, dataSource, object{"pipeline_uuid": ylemtest.NewUUID(), "lookback": "20000h", "to": "0001-01-01"})
+		diags.expectError(t, "lookback", "before the year 0")
+	}
+	if n := len(s.Requests()); n != 0 {
+		t.Errorf("%d requests", n)
+	}
+}
+
 func TestWindowThatBeginsInTheFutureIsRefused(t *testing.T) {
 	t.Parallel()
 	h := newHistory(t, ylemtest.OpenSource)

@@ -2,6 +2,7 @@ package provider
 
 import (
 	"cmp"
+	"errors"
 	"fmt"
 	"net/http"
 	"slices"
@@ -9,6 +10,9 @@ import (
 	"testing"
 	"time"
 
+	"github.com/hashicorp/terraform-plugin-framework/types"
+
+	"github.com/ylem-co/terraform-provider-ylem/internal/ylem"
 	"github.com/ylem-co/terraform-provider-ylem/internal/ylemtest"
 )
 
@@ -293,4 +297,19 @@ func TestPipelineLogsStopAtTheLimit(t *testing.T) {
 	h.logs(t, object{"limit": 1}).expect(t, object{"truncated": true})
 	_, diags := h.connect(t, nil).read(t, "ylem_pipeline_logs", h.window(object{"limit": 2}))
 	diags.expectError(t, "pipeline_uuid", "cannot be understood", h.pipeline)
+}
+
+// Runs of which no row is kept take memory as well.
+func TestRunsOfALogCountAsHeld(t *testing.T) {
+	t.Parallel()
+	const most = 10 * ylem.MaxHeldLog / (1 << 20)
+	c := logCollector{isSuccessful: types.BoolValue(false), runs: map[string]*runLog{}}
+	uuids := strings.Repeat("x", 1<<20+most) // which share their memory
+	n := 1
+	for n < most && c.add(ylem.LogRow{PipelineRunUUID: uuids[:1<<20+n], IsSuccessful: true}) {
+		n++
+	}
+	if n > ylem.MaxHeldLog/(1<<20) || !errors.Is(c.tooLarge, ylem.ErrLogTooLarge) || len(c.rows) != 0 {
+		t.Errorf("%d runs of a megabyte are held, with %d rows: %v", n, len(c.rows), c.tooLarge)
+	}
 }

@@ -71,6 +71,28 @@ func TestAnswersWithoutEnd(t *testing.T) {
 	}
 }
 
+func TestHeadersOfAMegabyte(t *testing.T) {
+	t.Parallel()
+	for call, do := range calls {
+		t.Run(call, func(t *testing.T) {
+			t.Parallel()
+			status, body := http.StatusOK, lastRun
+			if call == "run" {
+				status, body = http.StatusCreated, startedRun
+			}
+			f := newFake(t, answer(status, body, "Content-Type", typeJSON, "X-Much", strings.Repeat("x", 1<<20)))
+			err := do(t.Context(), newClient(t, f, func(cfg *ylem.Config) { cfg.MaxRetries = 0 }), pipelineUUID)
+			if err == nil || !strings.Contains(err.Error(), "headers exceeded") {
+				t.Fatalf("error is %v", err)
+			}
+			if e := asError(t, err); e.MaybeStarted != (call == "run") {
+				t.Errorf("maybe started: %t", e.MaybeStarted)
+			}
+			checkText(t, err.Error())
+		})
+	}
+}
+
 // repeated is a text again and again, without end.
 type repeated struct {
 	text string

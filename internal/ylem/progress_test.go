@@ -263,6 +263,30 @@ func TestWatchRunTakesLateRowsForNew(t *testing.T) {
 	})
 }
 
+// A log that loses a row for a while, because of a restart or a replica, takes nothing back and begins no new quiet.
+func TestWatchRunKeepsRowsThatVanish(t *testing.T) {
+	scripted(t, func(t *testing.T, s *logScript, c *ylem.Client, run ylem.RunRef) {
+		first, second := s.at(taskA, time.Second, true), s.at(taskB, 2*time.Second, true)
+		s.steps = []logStep{
+			{after: 3 * time.Second, rows: []ylem.LogRow{second, first}},
+			{after: 8 * time.Second, rows: []ylem.LogRow{first}},
+			{after: 13 * time.Second},
+			{after: 18 * time.Second, rows: []ylem.LogRow{second, first}},
+		}
+		var told []string
+		w := watch()
+		w.Report = func(p ylem.Progress) { told = append(told, fmt.Sprintf("%s %d", p.Status, len(p.Rows))) }
+		p, err := c.WatchRun(t.Context(), run, w)
+		if err != nil || p.Status != ylem.StatusSucceeded || len(p.Rows) != 2 {
+			t.Fatalf("%v, %+v", err, p)
+		}
+		want := append([]string{"pending 0"}, slices.Repeat([]string{"running 2"}, 6)...) // after 0, 5, 10, ..., 30 s
+		if want = append(want, "succeeded 2"); !slices.Equal(told, want) {
+			t.Errorf("told %q, want %q", told, want)
+		}
+	})
+}
+
 // While a slow answer is on its way, what happens meanwhile is not in it: the time it takes is not quiet.
 func TestSlowAnswersAreNotQuiet(t *testing.T) {
 	for name, look := range map[string]func(*testing.T, *ylem.Client, ylem.RunRef) (ylem.Progress, error){
@@ -611,6 +635,46 @@ func TestProgressOfARunWithoutATime(t *testing.T) {
 		}
 		if !strings.Contains(s.polls[0], "/1970-01-01 00:00:00/") {
 			t.Errorf("asked for %s", s.polls[0])
+		}
+	})
+}
+
+// Whoever gives up reading a log that others wait for takes it from nobody.
+func TestProgressDoesNotShareThatACallerGaveUp(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		var requests atomic.Int64
+		client, _ := newPipeClient(t, newFake(t, func(w http.ResponseWriter, r *http.Request) {
+			if requests.Add(1) == 1 {
+				stall(w, r)
+				return
+			}
+			answerJSON("[]")(w, r)
+		}))
+		run := ylem.RunRef{PipelineUUID: pipelineUUID, RunUUID: runUUID, TriggeredAt: time.Now()}
+		ctx, cancel := context.WithCancel(t.Context())
+		var group sync.WaitGroup
+		group.Go(func() {
+			if _, err := client.Progress(ctx, run, ylem.Completion{}); !errors.Is(err, context.Canceled) {
+				t.Errorf("who gave up: %v", err)
+			}
+		})
+		synctest.Wait()
+		for range 10 {
+			group.Go(func() {
+				if _, err := client.Progress(t.Context(), run, ylem.Completion{}); err != nil {
+					t.Errorf("who went on waiting: %v", err)
+				}
+			})
+		}
+		synctest.Wait()
+		if n := requests.Load(); n != 1 {
+			t.Errorf("%d requests at once", n)
+		}
+		cancel()
+		group.Wait()
+		if n := requests.Load(); n != 2 {
+			t.Errorf("%d requests, want 2", n)
 		}
 	})
 }
