@@ -7,9 +7,11 @@ import (
 	"crypto/x509"
 	"errors"
 	"fmt"
+	"maps"
 	"net"
 	"net/url"
 	"os"
+	"slices"
 	"strings"
 	"time"
 
@@ -155,9 +157,7 @@ func (m *providerModel) unknown() []string {
 		case types.Set:
 			unknown = unknown || anyUnknown(elements.Elements())
 		case types.Map:
-			for _, element := range elements.Elements() {
-				unknown = unknown || element.IsUnknown()
-			}
+			unknown = unknown || anyUnknown(slices.Collect(maps.Values(elements.Elements())))
 		}
 		if unknown {
 			names = append(names, v.name)
