@@ -46,7 +46,7 @@ data "ylem_pipeline_stats" "orders_week" {
   lookback      = "168h"
 }
 
-# A check warns, and lets the apply go on. A data source inside it would have every plan show a change: Terraform
+# A check warns, and lets the apply continue. A data source inside it would have every plan show a change: Terraform
 # reads those again in the apply.
 check "orders_are_healthy" {
   assert {

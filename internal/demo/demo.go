@@ -91,7 +91,7 @@ func (d *demo) firstApply(ctx context.Context) error {
 
 // secondPlan comes after the runs have ended: what they did since is no change.
 func (d *demo) secondPlan(ctx context.Context) error {
-	say("\n2. Plan again: the runs have gone on, but there is nothing to change.")
+	say("\n2. Plan again: the runs have continued, but there is nothing to change.")
 	// With -detailed-exitcode a plan with changes fails.
 	if _, err := d.terraformSays(ctx, []string{"No changes."}, "plan", "-detailed-exitcode", "-input=false"); err != nil {
 		return err
@@ -176,9 +176,9 @@ func (d *demo) outlasted(ctx context.Context) error {
 	return err
 }
 
-// resumed goes on waiting for that run, and lets the hour pass meanwhile.
+// resumed has terraform wait for that run again, and lets the hour pass meanwhile.
 func (d *demo) resumed(ctx context.Context) error {
-	say("\n   The next apply starts nothing. It goes on waiting for the same run, and the hour passes.")
+	say("\n   The next apply starts nothing. It resumes waiting for the same run, and the hour passes.")
 	before := len(d.ylem.Requests(ylemtest.RouteLogs))
 	waiting, stop := context.WithCancel(ctx)
 	defer stop()
@@ -328,7 +328,7 @@ func (d *demo) tellNightly(ctx context.Context, runs, before int) error {
 	if err != nil {
 		return err
 	}
-	say("\n   ylem_pipeline_run.nightly is run %s: it succeeded, and its %d tasks took %s. Terraform looked at the log %d times.",
+	say("\n   ylem_pipeline_run.nightly is run %s: it succeeded, and its %d tasks took %s. Terraform polled the log %d times.",
 		run.UUID, len(run.Tasks), took, looks)
 	return nil
 }

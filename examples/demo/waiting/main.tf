@@ -22,7 +22,7 @@ variable "timeout" {
 resource "ylem_pipeline_run" "nightly" {
   pipeline_uuid       = "b3a1f0c4-52d7-4a8e-9c1b-7e6d5f4a3b2c"
   wait_for_completion = true
-  on_timeout          = "warn" # and the next apply goes on waiting
+  on_timeout          = "warn" # and the next apply resumes waiting
 
   completion = {
     final_task_uuids = ["d5f2e8a1-0c37-4969-a1b4-3f6e7d8c9a02"] # the pipeline's last task
