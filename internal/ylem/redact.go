@@ -59,13 +59,19 @@ func holdsPart(text string, secrets []string) bool {
 	}
 	parts := map[string]bool{}
 	for _, secret := range secrets {
-		for _, form := range append(values(secret), base64.StdEncoding.EncodeToString([]byte(secret))) {
+		for _, form := range []string{secret, base64.StdEncoding.EncodeToString([]byte(secret))} {
 			form := letters(form)
 			if 4 <= len(form) && len(form) < part && strings.Contains(read, form) {
 				return true
 			}
 			for i := range len(form) - part + 1 {
 				parts[form[i:i+part]] = true
+			}
+		}
+		for _, name := range names(secret) { // words that also stand in harmless texts
+			name := letters(name)
+			for i := range len(name) - part + 1 {
+				delete(parts, name[i:i+part])
 			}
 		}
 	}
@@ -77,29 +83,24 @@ func holdsPart(text string, secrets []string) bool {
 	return false
 }
 
-// values are what is secret of a secret: of JSON, the values. The names in it are words that also stand in harmless texts.
-func values(secret string) (list []string) {
+// names are those in a secret that is JSON.
+func names(secret string) (list []string) {
 	var document any
-	decoder := json.NewDecoder(strings.NewReader(secret))
-	decoder.UseNumber()
-	if decoder.Decode(&document) != nil || decoder.More() {
-		return []string{secret}
+	if json.Unmarshal([]byte(secret), &document) != nil {
+		return nil
 	}
 	var walk func(any)
 	walk = func(value any) {
 		switch value := value.(type) {
 		case map[string]any:
-			for _, v := range value {
+			for name, v := range value {
+				list = append(list, name)
 				walk(v)
 			}
 		case []any:
 			for _, v := range value {
 				walk(v)
 			}
-		case string:
-			list = append(list, value)
-		case json.Number:
-			list = append(list, value.String())
 		}
 	}
 	walk(document)

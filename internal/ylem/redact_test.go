@@ -27,6 +27,7 @@ func TestSecretsAreFoundHoweverTheyAreQuoted(t *testing.T) {
 			`{\"a\":\"b&c<secret>\"}`, `{&quot;a&quot;:&quot;b&amp;c&lt;secret&gt;&quot;}`, `{&#34;a&#34;:&#34;b&amp;c&lt;secret&gt;&#34;}`,
 			`{ "a": "b\u0026c\u003csecret\u003e" }`, `{\\\"a\\\":\\\"b&c<secret>\\\"}`,
 		},
+		`{"pincode":123,"kind":"secret"}`:            {`{ "pincode" : 123, "kind" : "secret" }`, `pincode: 123, kind: secret`},
 		`{"user":"me","password":"hunter22-secret"}`: {`bad password hunter22-secret`, `{"password": "hunter22-secret", "user": "me"}`, `password=hunter22%2Dsecret`},
 		"client-secret-0123456789":                   {"client-secret-01", "secret-0123456789", "Y2xpZW50LXNlY3JldC0wMTIzNDU2Nzg5"},
 		"TOKENSECRETOFMANYLETTERS":                   {"tokensecretofmanyletters", "TokenSecretOfMany"},
