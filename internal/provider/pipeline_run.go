@@ -66,22 +66,21 @@ func completionFrom(ctx context.Context, object types.Object, diags *diag.Diagno
 	if !object.IsNull() {
 		diags.Append(object.As(ctx, &m, basetypes.ObjectAsOptions{})...)
 	}
-	duration := func(s types.String, unset string) time.Duration {
-		text := s.ValueString()
-		if text == "" {
-			text = unset
-		}
-		d, err := time.ParseDuration(text)
-		if err != nil || d <= 0 { // its validator has seen it, unless it was unknown then
-			diags.AddAttributeError(path.Root("completion"), "Invalid duration", fmt.Sprintf("%q is not %s.", text, durationForm))
-		}
-		return d
-	}
 	if !m.FinalTaskUUIDs.IsNull() {
 		diags.Append(m.FinalTaskUUIDs.ElementsAs(ctx, &c.FinalTaskUUIDs, false)...)
 	}
-	c.QuietPeriod = duration(m.QuietPeriod, defaultQuietPeriod)
-	return c, duration(m.PollInterval, defaultPollInterval)
+	at := path.Root("completion")
+	c.QuietPeriod = durationFrom(cmp.Or(m.QuietPeriod.ValueString(), defaultQuietPeriod), at, diags)
+	return c, durationFrom(cmp.Or(m.PollInterval.ValueString(), defaultPollInterval), at, diags)
+}
+
+// durationFrom reads an attribute that its validator has seen, unless it was unknown then.
+func durationFrom(text string, at path.Path, diags *diag.Diagnostics) time.Duration {
+	d, err := time.ParseDuration(text)
+	if err != nil || d <= 0 {
+		diags.AddAttributeError(at, "Invalid duration", fmt.Sprintf("%q is not %s.", text, durationForm))
+	}
+	return d
 }
 
 // validateQuietPeriod refuses a wait that runs out of time before the quiet period can be over.

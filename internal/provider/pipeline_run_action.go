@@ -132,10 +132,7 @@ func (a *pipelineRunAction) Invoke(ctx context.Context, req action.InvokeRequest
 	completion, pollInterval := completionFrom(ctx, m.Completion, &resp.Diagnostics)
 	timeout := defaultTimeout
 	if s := m.Timeout.ValueString(); s != "" {
-		var err error
-		if timeout, err = time.ParseDuration(s); err != nil || timeout <= 0 { // its validator has seen it, unless it was unknown then
-			resp.Diagnostics.AddAttributeError(path.Root("timeout"), "Invalid duration", fmt.Sprintf("%q is not %s.", s, durationForm))
-		}
+		timeout = durationFrom(s, path.Root("timeout"), &resp.Diagnostics)
 	}
 	if resp.Diagnostics.HasError() {
 		return

@@ -9,6 +9,8 @@ import (
 	"slices"
 	"time"
 
+	"github.com/hashicorp/terraform-plugin-framework/diag"
+	"github.com/hashicorp/terraform-plugin-framework/path"
 	"github.com/hashicorp/terraform-plugin-framework/schema/validator"
 
 	"github.com/ylem-co/terraform-provider-ylem/internal/ylem"
@@ -25,8 +27,12 @@ func check(req validator.StringRequest, resp *validator.StringResponse, summary,
 		return
 	}
 	if err := valid(req.ConfigValue.ValueString()); err != nil {
-		resp.Diagnostics.AddAttributeError(req.Path, summary, fmt.Sprintf("%s: %s.\n\nAccepted: %s.", req.Path, err, form))
+		refuse(&resp.Diagnostics, req.Path, summary, form, err)
 	}
+}
+
+func refuse(diags *diag.Diagnostics, at path.Path, summary, form string, err error) {
+	diags.AddAttributeError(at, summary, fmt.Sprintf("%s: %s.\n\nAccepted: %s.", at, err, form))
 }
 
 const uuidForm = `a UUID such as "6b1d7a52-8c2e-4d3f-9a61-0f5e2c7b9d10", as Ylem shows it on the page of the pipeline or task`
@@ -111,8 +117,7 @@ func (v headerNamesValidator) MarkdownDescription(c context.Context) string { re
 func (headerNamesValidator) ValidateMap(_ context.Context, req validator.MapRequest, resp *validator.MapResponse) {
 	wrong := ylem.CheckHeaders(slices.Collect(maps.Keys(req.ConfigValue.Elements())))
 	for _, name := range slices.Sorted(maps.Keys(wrong)) {
-		at := req.Path.AtMapKey(name)
-		resp.Diagnostics.AddAttributeError(at, "Invalid header", fmt.Sprintf("%s: %s.\n\nAccepted: %s.", at, wrong[name], headerForm))
+		refuse(&resp.Diagnostics, req.Path.AtMapKey(name), "Invalid header", headerForm, wrong[name])
 	}
 }
 

@@ -292,7 +292,7 @@ func (c *Client) FindRun(ctx context.Context, pipelineUUID, runUUID string) ([]L
 	if err != nil {
 		return nil, err
 	}
-	for _, from := range []time.Time{now.AddDate(0, 0, -1), now.AddDate(0, -1, 0), time.Unix(0, 0)} {
+	for _, from := range []time.Time{now.AddDate(0, 0, -1), now.AddDate(0, -1, 0), epoch} {
 		var rows []LogRow
 		for row, err := range c.PipelineLogs(ctx, pipelineUUID, from, now.Add(logAhead)) {
 			if err != nil {
@@ -308,6 +308,9 @@ func (c *Client) FindRun(ctx context.Context, pipelineUUID, runUUID string) ([]L
 	}
 	return nil, nil
 }
+
+// epoch is the first time that Ylem knows.
+var epoch = time.Unix(0, 0)
 
 // logAhead is how far beyond now a log is read, for rows that a service with a fast clock has written.
 const logAhead = 24 * time.Hour
@@ -390,8 +393,8 @@ func (l *logCache) of(run RunRef) *sharedLog {
 // read returns a log that reaches back to the run and is no older than age; one that it requests reaches back
 // further by reach. Errors are shared like answers.
 func (l *logCache) read(ctx context.Context, c *Client, run RunRef, reach, age time.Duration) (*logAnswer, error) {
-	// Of an imported run whose rows have no time, it is not known when it was triggered. Ylem knows no time before 1970.
-	run.TriggeredAt = later(run.TriggeredAt, time.Unix(0, 0).Add(logMargin))
+	// Of an imported run whose rows have no time, it is not known when it was triggered.
+	run.TriggeredAt = later(run.TriggeredAt, epoch.Add(logMargin))
 	shared := l.of(run)
 	select {
 	case shared.busy <- struct{}{}:
@@ -403,7 +406,7 @@ func (l *logCache) read(ctx context.Context, c *Client, run RunRef, reach, age t
 	if last := shared.last; last != nil && !last.from.After(since) && time.Since(last.arrived) < age {
 		return last, last.err
 	}
-	if from := later(run.TriggeredAt.Add(-reach), time.Unix(0, 0)); from.Before(shared.from) {
+	if from := later(run.TriggeredAt.Add(-reach), epoch); from.Before(shared.from) {
 		shared.from = from
 	}
 	shared.last = nil // so that two answers are never held at once
