@@ -313,9 +313,8 @@ func (s *sandbox) withCertificates(t *testing.T, files map[string]string) *sandb
 // sandbox, variables that a user must set are set, and pauses are short.
 func (s *sandbox) copyExample(t *testing.T, files map[string]string) *terraform {
 	t.Helper()
-	tf := newTerraform(t, "")
+	tf := emptyTerraform(t)
 	override := requirements + s.config("")
-	tf.write(t, "main.tf", "")
 	for name, text := range files {
 		for _, variable := range anyVariable.FindAllStringSubmatch(text, -1) {
 			if !strings.Contains(variable[2], "default") {

@@ -1,7 +1,6 @@
 package provider
 
 import (
-	"os"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -59,11 +58,7 @@ func TestGatesClose(t *testing.T) {
 			t.Parallel()
 			var text string
 			for _, file := range test.files {
-				content, err := os.ReadFile(filepath.Join(examples, file))
-				if err != nil {
-					t.Fatal(err)
-				}
-				text += string(content)
+				text += readExample(t, filepath.Join(examples, filepath.Dir(file)))[filepath.Base(file)]
 			}
 			s := newSandbox(t)
 			if test.ran {

@@ -58,6 +58,14 @@ func needsTerraform(t testing.TB) {
 // own. env holds further variables, as NAME=VALUE; of the test's own environment only PATH is passed on.
 func newTerraform(t testing.TB, config string, env ...string) *terraform {
 	t.Helper()
+	tf := emptyTerraform(t, env...)
+	tf.write(t, "main.tf", requirements+config)
+	return tf
+}
+
+// emptyTerraform is newTerraform without a configuration.
+func emptyTerraform(t testing.TB, env ...string) *terraform {
+	t.Helper()
 	needsTerraform(t)
 	built.once.Do(func() {
 		//nolint:usetesting // it outlives the test that happens to come first
@@ -72,9 +80,7 @@ func newTerraform(t testing.TB, config string, env ...string) *terraform {
 		t.Fatalf("go build: %s\n%s", built.err, built.output)
 	}
 
-	tf := terraformIn(t, fmt.Sprintf("provider_installation {\n  dev_overrides {\n    \"ylem-co/ylem\" = %q\n  }\n  direct {}\n}\n", built.folder), env...)
-	tf.write(t, "main.tf", requirements+config)
-	return tf
+	return terraformIn(t, fmt.Sprintf("provider_installation {\n  dev_overrides {\n    \"ylem-co/ylem\" = %q\n  }\n  direct {}\n}\n", built.folder), env...)
 }
 
 // terraformIn is the command line in an empty folder, with a command-line configuration of its own.
@@ -112,8 +118,8 @@ var (
 	actions        = feature{"an action", 14, 0}
 )
 
-// lacks says why the terraform at hand does not have a feature; "" when it has.
-func lacks(t testing.TB, f feature) string {
+// needs skips the test where the terraform at hand lacks a feature, and says so.
+func needs(t *testing.T, f feature) {
 	t.Helper()
 	text, err := exec.CommandContext(t.Context(), terraformPath(), "version").Output()
 	if err != nil {
@@ -129,18 +135,9 @@ func lacks(t testing.TB, f feature) string {
 	}
 	switch {
 	case needed == 0:
-		return fmt.Sprintf("%s: %s has it not", f.name, name)
+		t.Skipf("%s: %s has it not", f.name, name)
 	case major == 1 && minor < needed:
-		return fmt.Sprintf("%s: needs %s 1.%d; this is 1.%d", f.name, name, needed, minor)
-	}
-	return ""
-}
-
-// needs skips the test where the terraform at hand lacks a feature, and says so.
-func needs(t *testing.T, f feature) {
-	t.Helper()
-	if why := lacks(t, f); why != "" {
-		t.Skip(why)
+		t.Skipf("%s: needs %s 1.%d; this is 1.%d", f.name, name, needed, minor)
 	}
 }
 
