@@ -8,7 +8,6 @@ import (
 	"io"
 	"log"
 	"os"
-	"runtime/debug"
 	"strings"
 
 	"github.com/hashicorp/terraform-plugin-go/tfprotov6/tf6server"
@@ -26,12 +25,6 @@ func main() {
 	limitLogs()
 	// net/http prints what arrives unasked on an idle connection, which may be anything.
 	log.SetOutput(io.Discard)
-	if os.Getenv("GOGC") == "" && os.Getenv("GOMEMLIMIT") == "" {
-		// What is alive is a few megabytes: more room above it takes a fifth off the processor's time, for ten megabytes.
-		// Where a log without filters makes it a hundred, that room is too dear.
-		debug.SetGCPercent(200)
-		debug.SetMemoryLimit(160 << 20)
-	}
 	var opts []tf6server.ServeOpt
 	if *attach {
 		opts = append(opts, tf6server.WithManagedDebug())
