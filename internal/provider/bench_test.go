@@ -13,6 +13,7 @@ import (
 	"github.com/hashicorp/terraform-plugin-framework/types"
 
 	"github.com/ylem-co/terraform-provider-ylem/internal/ylem"
+	"github.com/ylem-co/terraform-provider-ylem/internal/ylem/request"
 )
 
 // BenchmarkPipelineLogs reads 100,000 rows and keeps the 2,000 that failed. heap-MB is the largest heap seen above
@@ -38,7 +39,7 @@ func BenchmarkPipelineLogs(b *testing.B) {
 		_, _ = io.WriteString(w, "]")
 	}))
 	defer server.Close()
-	client, err := ylem.New(ylem.Config{BaseURL: server.URL, ClientID: "id", ClientSecret: "secret"})
+	client, err := ylem.New(request.Config{BaseURL: server.URL, ClientID: "id", ClientSecret: "secret"})
 	if err != nil {
 		b.Fatal(err)
 	}

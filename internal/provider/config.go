@@ -23,6 +23,8 @@ import (
 	"github.com/hashicorp/terraform-plugin-framework/types"
 
 	"github.com/ylem-co/terraform-provider-ylem/internal/ylem"
+	"github.com/ylem-co/terraform-provider-ylem/internal/ylem/follow"
+	"github.com/ylem-co/terraform-provider-ylem/internal/ylem/request"
 )
 
 const (
@@ -55,8 +57,18 @@ type providerModel struct {
 
 // api is what Configure hands to the resource, the data sources and the action.
 type api struct {
-	client  *ylem.Client // nil until the provider is configured with values that are all known
-	unknown []string     // the attributes of the provider that are not known yet
+	client   *ylem.Client // nil until the provider is configured with values that are all known
+	follower *follow.Follower
+	scopes   []string // as configured; nil: not set
+	unknown  []string // the attributes of the provider that are not known yet
+}
+
+// now is the time by Ylem's clock, as far as it is known without a request.
+func (a api) now() time.Time {
+	if a.client == nil {
+		return time.Now()
+	}
+	return a.client.LastKnownNow()
 }
 
 // apiFrom takes over what Configure left. Terraform also validates without configuring: then there is nothing.
@@ -118,6 +130,7 @@ func (p *ylemProvider) Configure(ctx context.Context, req provider.ConfigureRequ
 			resp.Diagnostics.AddError("The provider's configuration cannot work", err.Error())
 			return
 		}
+		a.follower, a.scopes = follow.New(a.client), cfg.Scopes
 	}
 	resp.ResourceData = a
 	resp.DataSourceData = a
@@ -175,8 +188,8 @@ func anyUnknown(values []attr.Value) bool {
 	return false
 }
 
-func (m *providerModel) clientConfig(ctx context.Context, diags *diag.Diagnostics) ylem.Config {
-	cfg := ylem.Config{
+func (m *providerModel) clientConfig(ctx context.Context, diags *diag.Diagnostics) request.Config {
+	cfg := request.Config{
 		BaseURL:           cmp.Or(m.APIURL.ValueString(), os.Getenv(envURL)),
 		ClientID:          cmp.Or(m.ClientID.ValueString(), os.Getenv(envClientID)),
 		ClientSecret:      cmp.Or(m.ClientSecret.ValueString(), os.Getenv(envClientSecret)),
@@ -197,7 +210,7 @@ func (m *providerModel) clientConfig(ctx context.Context, diags *diag.Diagnostic
 		missing("client_secret", envClientSecret)
 	}
 	// The attribute was checked by its validator; the environment is not.
-	if u, err := ylem.ParseBaseURL(cfg.BaseURL); err != nil {
+	if u, err := request.ParseBaseURL(cfg.BaseURL); err != nil {
 		diags.AddAttributeError(path.Root("api_url"), "Invalid address of Ylem",
 			fmt.Sprintf("The environment variable %s cannot be used: %s. Write it as https://ylem.example.com.", envURL, err))
 	} else if u.Scheme == "http" && !isLoopback(u) {

@@ -243,7 +243,7 @@ func summaries(t *testing.T) (list []string) {
 		t.Fatal(err)
 	}
 	// Where in its arguments a function takes a summary.
-	takers := map[string]int{"AddError": 0, "AddWarning": 0, "AddAttributeError": 1, "AddAttributeWarning": 1, "report": 2, "check": 2, "refuse": 2}
+	takers := map[string]int{"AddError": 0, "AddWarning": 0, "AddAttributeError": 1, "AddAttributeWarning": 1, "addAs": 2, "check": 2, "refuse": 2}
 	files := token.NewFileSet()
 	add := func(e ast.Expr) {
 		if sum, ok := e.(*ast.BinaryExpr); ok {

@@ -75,7 +75,7 @@ func TestRunsThatAreRefused(t *testing.T) {
 				h.UpdatePipeline(h.pipeline, test.change)
 			}
 			diags := h.attempt(t, attempted{provider: object{"scopes": test.scopes}})
-			diags.expectError(t, "pipeline_uuid", append(test.says, "No run was started", h.pipeline, "POST "+h.URL+"/v1/pipelines/"+h.pipeline+"/runs/")...)
+			diags.expectError(t, "pipeline_uuid", append(test.says, "No run of pipeline ", " was started", h.pipeline, "POST "+h.URL+"/v1/pipelines/"+h.pipeline+"/runs/")...)
 			if strings.Contains(diags.String(), "may have been started") {
 				t.Error(diags)
 			}
@@ -87,7 +87,7 @@ func TestRunsThatAreRefused(t *testing.T) {
 		t.Parallel()
 		h := newHistory(t, ylemtest.OpenSource)
 		h.pipeline = ylemtest.NewUUID()
-		h.attempt(t, attempted{}).expectError(t, "pipeline_uuid", append(notFoundSays, "No run was started", h.pipeline)...)
+		h.attempt(t, attempted{}).expectError(t, "pipeline_uuid", append(notFoundSays, "No run of pipeline ", " was started", h.pipeline)...)
 		h.expectRequests(t, map[ylemtest.Route]int{ylemtest.RouteRun: 1})()
 	})
 }
@@ -206,7 +206,7 @@ func TestTokensThatAreRefused(t *testing.T) {
 				}
 				says := append([]string{"POST " + h.URL}, test.says...)
 				if dataSource == "" {
-					says = append(says, "No run was started")
+					says = append(says, "No run of pipeline ", " was started")
 				}
 				diags := h.attempt(t, attempted{provider: provider, dataSource: dataSource})
 				diags.expectError(t, "", says...)
@@ -242,7 +242,7 @@ func TestUnreachableHost(t *testing.T) {
 			expectError(t, "", "Ylem cannot be reached", "api_url", "YLEM_API_URL", "proxy", closed, "connection refused")
 	}
 	h.attempt(t, attempted{provider: object{"api_url": closed}}).
-		expectError(t, "", "Ylem cannot be reached", "No run was started", "api_url", closed, "connection refused")
+		expectError(t, "", "Ylem cannot be reached", "No run of pipeline ", " was started", "api_url", closed, "connection refused")
 	h.attempt(t, attempted{provider: object{"api_url": "http://localhost:1", "max_retries": 0}, dataSource: lastRun}).
 		expectError(t, "", "Ylem cannot be reached", "http://localhost:1")
 }
@@ -331,7 +331,7 @@ func TestRunsAreNotSentAgainWithoutRetries(t *testing.T) {
 	t.Parallel()
 	h := newHistory(t, ylemtest.OpenSource)
 	h.Inject(ylemtest.Fault{Route: ylemtest.RouteRun, Status: 429, Times: -1})
-	h.attempt(t, attempted{provider: object{"max_retries": 0}}).expectError(t, "pipeline_uuid", "429 Too Many Requests", "No run was started")
+	h.attempt(t, attempted{provider: object{"max_retries": 0}}).expectError(t, "pipeline_uuid", "429 Too Many Requests", "No run of pipeline ", " was started")
 	h.expectRequests(t, map[ylemtest.Route]int{ylemtest.RouteRun: 1})()
 }
 

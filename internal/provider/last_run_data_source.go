@@ -11,7 +11,7 @@ import (
 	"github.com/hashicorp/terraform-plugin-framework/path"
 	"github.com/hashicorp/terraform-plugin-framework/types"
 
-	"github.com/ylem-co/terraform-provider-ylem/internal/ylem"
+	"github.com/ylem-co/terraform-provider-ylem/internal/ylem/request"
 )
 
 var _ datasource.DataSourceWithConfigure = (*lastRunDataSource)(nil)
@@ -49,7 +49,7 @@ func (d *lastRunDataSource) Read(ctx context.Context, req datasource.ReadRequest
 		return
 	}
 	last, err := d.api.client.LastRun(ctx, d.subject.api, uuid)
-	if e, ok := errors.AsType[*ylem.Error](err); ok && e.NoData() {
+	if e, ok := errors.AsType[*request.Error](err); ok && e.NoData() {
 		resp.Diagnostics.AddAttributeWarning(path.Root(d.subject.attribute), "No last run", fmt.Sprintf(
 			"Ylem has no last run of %s %s: it never ran, does not exist, or belongs to a different organization than the OAuth client (Ylem does not say which). "+
 				"Its values are null.", d.subject.noun, uuid))

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"maps"
 	"slices"
-	"strconv"
 	"strings"
 	"time"
 
@@ -210,7 +209,7 @@ func (c *logCollector) add(row ylem.LogRow) bool {
 		return true
 	}
 	keep := (c.task == "" || strings.EqualFold(row.TaskUUID, c.task)) &&
-		(c.isSuccessful.IsNull() || row.IsSuccessful == c.isSuccessful.ValueBool())
+		(c.isSuccessful.IsNull() || row.Outcome == ylem.OutcomeOf(c.isSuccessful.ValueBool()))
 	if keep && c.limit > 0 && int64(len(c.rows)) == c.limit {
 		c.truncated = true
 		return false
@@ -230,12 +229,12 @@ func (c *logCollector) add(row ylem.LogRow) bool {
 	}
 	run.duration += row.Duration
 	run.tasks++
-	if !row.IsSuccessful && !slices.Contains(run.failed, row.TaskUUID) {
+	if row.Outcome == ylem.Failed && !slices.Contains(run.failed, row.TaskUUID) {
 		run.failed = append(run.failed, row.TaskUUID)
 	}
 	if keep {
 		run.kept = true
-		if !c.includeOutput && row.IsSuccessful {
+		if !c.includeOutput && row.Outcome != ylem.Failed {
 			row.Output = "" // the largest part of a row
 		}
 		c.rows = append(c.rows, row)
@@ -255,7 +254,7 @@ func (c *logCollector) logs() largeList {
 			cmp.Compare(a.Output, b.Output),
 			cmp.Compare(a.Duration, b.Duration),
 			cmp.Compare(a.MetricValue, b.MetricValue),
-			cmp.Compare(strconv.FormatBool(a.IsSuccessful), strconv.FormatBool(b.IsSuccessful)),
+			cmp.Compare(a.Outcome, b.Outcome),
 		)
 	})
 	list := largeList{length: len(c.rows), size: len(c.rows) * 400}
@@ -286,7 +285,7 @@ func (c *logCollector) logs() largeList {
 			"pipeline_run_uuid": stringValue(row.PipelineRunUUID),
 			"task_uuid":         stringValue(row.TaskUUID),
 			"task_type":         stringValue(row.TaskType),
-			"is_successful":     boolValue(row.IsSuccessful),
+			"is_successful":     boolValue(row.Outcome == ylem.Succeeded),
 			"duration":          intValue(row.Duration),
 			"output":            output,
 			"output_base64":     base64,

@@ -306,7 +306,7 @@ func TestRunsOfALogCountAsHeld(t *testing.T) {
 	c := logCollector{isSuccessful: types.BoolValue(false), runs: map[string]*runLog{}}
 	uuids := strings.Repeat("x", 1<<20+most) // which share their memory
 	n := 1
-	for n < most && c.add(ylem.LogRow{PipelineRunUUID: uuids[:1<<20+n], IsSuccessful: true}) {
+	for n < most && c.add(ylem.LogRow{PipelineRunUUID: uuids[:1<<20+n], Outcome: ylem.Succeeded}) {
 		n++
 	}
 	if n > ylem.MaxHeldLog/(1<<20) || !errors.Is(c.tooLarge, ylem.ErrLogTooLarge) || len(c.rows) != 0 {

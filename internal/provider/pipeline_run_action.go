@@ -12,7 +12,7 @@ import (
 	"github.com/hashicorp/terraform-plugin-framework/schema/validator"
 	"github.com/hashicorp/terraform-plugin-framework/types"
 
-	"github.com/ylem-co/terraform-provider-ylem/internal/ylem"
+	"github.com/ylem-co/terraform-provider-ylem/internal/ylem/follow"
 )
 
 var (
@@ -97,12 +97,12 @@ func (a *pipelineRunAction) Schema(_ context.Context, _ action.SchemaRequest, re
 			"on_failure": schema.StringAttribute{
 				Optional:            true,
 				MarkdownDescription: onFailureDescription,
-				Validators:          []validator.String{stringvalidator.OneOf(orError, orWarn)},
+				Validators:          []validator.String{stringvalidator.OneOf(onError, onWarn)},
 			},
 			"on_timeout": schema.StringAttribute{
 				Optional:            true,
 				MarkdownDescription: onTimeoutDescription,
-				Validators:          []validator.String{stringvalidator.OneOf(orError, orWarn)},
+				Validators:          []validator.String{stringvalidator.OneOf(onError, onWarn)},
 			},
 			"timeout": schema.StringAttribute{
 				Optional:            true,
@@ -120,7 +120,7 @@ func (a *pipelineRunAction) Configure(_ context.Context, req action.ConfigureReq
 func (a *pipelineRunAction) ValidateConfig(ctx context.Context, req action.ValidateConfigRequest, resp *action.ValidateConfigResponse) {
 	var timeout types.String
 	resp.Diagnostics.Append(req.Config.GetAttribute(ctx, path.Root("timeout"), &timeout)...)
-	validateQuietPeriod(ctx, req.Config, timeout, &resp.Diagnostics)
+	newQuietPeriodCheck(ctx, req.Config, &resp.Diagnostics).refuse(timeout, &resp.Diagnostics)
 }
 
 func (a *pipelineRunAction) Invoke(ctx context.Context, req action.InvokeRequest, resp *action.InvokeResponse) {
@@ -151,27 +151,14 @@ func (a *pipelineRunAction) Invoke(ctx context.Context, req action.InvokeRequest
 	}
 
 	begin, tick := time.Now(), a.heartbeat/15
-	told, toldAt := ylem.StatusPending, time.Now()
-	a.api.wait(ctx, waiting{
-		run:       ylem.RunRef{PipelineUUID: m.PipelineUUID.ValueString(), RunUUID: run.UUID, TriggeredAt: run.TriggeredAt},
-		onFailure: m.OnFailure.ValueString(),
-		onTimeout: m.OnTimeout.ValueString(),
-		timeout:   timeout,
-		watch: ylem.Watch{
-			Completion:   completion,
-			PollInterval: pollInterval,
-			Heartbeat:    tick,
-			Report: func(p ylem.Progress) {
-				if p.Status == told && time.Since(toldAt) < a.heartbeat-tick {
-					return
-				}
-				told, toldAt = p.Status, time.Now()
-				progress("Run %s: %s after %s, %s.", run.UUID, p.Status, time.Since(begin).Round(time.Second), reported(p))
-			},
-		},
-		afterFailure:   "Fix the pipeline or its input, and invoke the action again.",
-		afterTimeout:   "Invoking the action again starts another run: check this one in Ylem. To wait longer, raise \"timeout\".",
-		afterInterrupt: "Invoking the action again starts another run: check this one in Ylem.",
-		afterRefusal:   "Check the run in Ylem.",
-	}, &resp.Diagnostics)
+	shown, shownAt := follow.Pending, time.Now()
+	options := follow.Options{Completion: completion, PollInterval: pollInterval, Heartbeat: tick, Report: func(p follow.Progress) {
+		if p.Status == shown && time.Since(shownAt) < a.heartbeat-tick {
+			return
+		}
+		shown, shownAt = p.Status, time.Now()
+		progress("Run %s: %s after %s, %s.", run.UUID, p.Status, time.Since(begin).Round(time.Second), reported(p))
+	}}
+	started := follow.Run{PipelineUUID: m.PipelineUUID.ValueString(), RunUUID: run.UUID, TriggeredAt: run.TriggeredAt}
+	a.api.wait(ctx, started, options, timeout).report(invoking, m.OnFailure.ValueString(), m.OnTimeout.ValueString(), &resp.Diagnostics)
 }

@@ -12,6 +12,8 @@ import (
 	"github.com/hashicorp/terraform-plugin-go/tfprotov6"
 
 	"github.com/ylem-co/terraform-provider-ylem/internal/ylem"
+	"github.com/ylem-co/terraform-provider-ylem/internal/ylem/follow"
+	"github.com/ylem-co/terraform-provider-ylem/internal/ylem/request"
 	"github.com/ylem-co/terraform-provider-ylem/internal/ylemtest"
 )
 
@@ -145,7 +147,7 @@ func TestActionTellsHowWaitingEnded(t *testing.T) {
 		}
 	}()
 	_, diags = own.connect(t, nil).invoke(ctx, t, wait(pipeline, object{"timeout": "1h"}))
-	diags.expect(t, tfprotov6.DiagnosticSeverityWarning, "", "Stopped waiting for the run", "check this one in Ylem")
+	diags.expect(t, tfprotov6.DiagnosticSeverityError, "", "Stopped waiting for the run", "check this one in Ylem")
 }
 
 func TestActionRefusesBadArguments(t *testing.T) {
@@ -187,11 +189,11 @@ func TestActionSpeaksWhileNothingHappens(t *testing.T) {
 		t.Errorf("silent for %s", longest)
 	}
 	s := newSandbox(t)
-	client, err := ylem.New(ylem.Config{BaseURL: s.URL, ClientID: s.client.ID, ClientSecret: s.client.Secret})
+	client, err := ylem.New(request.Config{BaseURL: s.URL, ClientID: s.client.ID, ClientSecret: s.client.Secret})
 	if err != nil {
 		t.Fatal(err)
 	}
-	a := &pipelineRunAction{api: api{client: client}, heartbeat: 15 * time.Millisecond}
+	a := &pipelineRunAction{api: api{client: client, follower: follow.New(client)}, heartbeat: 15 * time.Millisecond}
 	var schema action.SchemaResponse
 	a.Schema(t.Context(), action.SchemaRequest{}, &schema)
 	arguments := object{

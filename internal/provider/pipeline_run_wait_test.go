@@ -12,17 +12,20 @@ import (
 	"path/filepath"
 	"regexp"
 	"runtime"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
 	"time"
 
+	"github.com/hashicorp/terraform-plugin-framework/diag"
 	"github.com/hashicorp/terraform-plugin-testing/helper/resource"
 	"github.com/hashicorp/terraform-plugin-testing/knownvalue"
 	"github.com/hashicorp/terraform-plugin-testing/plancheck"
 	"github.com/hashicorp/terraform-plugin-testing/tfjsonpath"
 
 	"github.com/ylem-co/terraform-provider-ylem/internal/ylem"
+	"github.com/ylem-co/terraform-provider-ylem/internal/ylem/follow"
 	"github.com/ylem-co/terraform-provider-ylem/internal/ylemtest"
 )
 
@@ -287,8 +290,8 @@ resource "ylem_pipeline_run" "test" {
 	)
 }
 
-// Whether a failed run is accepted is not known while planning: then a new run is planned, as for any argument that
-// may turn out to ask for one.
+// Whether a failed run is accepted is not known while planning: starting another one cannot be undone, so none is planned
+// before it is.
 func TestAccAcceptanceOfFailureIsNotKnownYet(t *testing.T) {
 	s := newSandbox(t)
 	p := s.AddPipeline(ylemtest.Pipeline{Tasks: []ylemtest.Task{{Errors: []ylemtest.TaskError{{Message: "boom"}}}}}).UUID
@@ -306,7 +309,7 @@ resource "ylem_pipeline_run" "test" {
 }
 `, version, p))
 	}
-	acceptance(t, s.step(t, config("v1"), firstRun, 1), s.step(t, config("v2"), newRun, 2, has("status", text("failed"))))
+	acceptance(t, s.step(t, config("v1"), firstRun, 1), s.step(t, config("v2"), inPlace, 1, has("status", text("failed"))))
 }
 
 func TestRunArgumentsThatCannotWork(t *testing.T) {
@@ -348,16 +351,43 @@ func TestRunArgumentsThatCannotWork(t *testing.T) {
 func TestProgressTakesNothingBack(t *testing.T) {
 	t.Parallel()
 	const run = "95295cbc-cee7-49cc-a11a-2f1788423934"
-	row := ylem.LogRow{PipelineRunUUID: run, TaskUUID: taskSubject.example, TaskType: "query", IsSuccessful: true, ExecutedAt: time.Now()}
+	row := ylem.LogRow{PipelineRunUUID: run, TaskUUID: taskSubject.example, TaskType: "query", Outcome: ylem.Succeeded, ExecutedAt: time.Now()}
+	assess := func(rows ...ylem.LogRow) follow.Progress {
+		return follow.Assess(rows, time.Now(), time.Time{}, follow.Completion{QuietPeriod: time.Minute})
+	}
 	var m pipelineRunModel
 	diags := m.setStarted(t.Context(), ylem.Run{UUID: run})
-	diags.Append(m.setProgress(t.Context(), ylem.Assess(run, []ylem.LogRow{row}, time.Now(), ylem.Completion{QuietPeriod: time.Minute}))...)
-	diags.Append(m.setProgress(t.Context(), ylem.Assess(run, nil, time.Now(), ylem.Completion{QuietPeriod: time.Minute}))...)
+	diags.Append(m.setProgress(t.Context(), assess(row))...)
+	diags.Append(m.setProgress(t.Context(), assess(m.rows(t.Context(), &diags)...))...)
 	if diags.HasError() || m.Status.ValueString() != "running" || len(m.TaskRuns.Elements()) != 1 {
 		t.Errorf("%v, %s, %d tasks", diags, m.Status, len(m.TaskRuns.Elements()))
 	}
-	if n := m.ref().Reported; n != 1 {
-		t.Errorf("the next log needs %d rows to tell anything, want 1", n)
+	// A status that is taken back takes what followed from it with it.
+	ended := assess(row)
+	ended.Status, ended.FinishedAt = follow.Succeeded, row.ExecutedAt
+	diags.Append(m.setProgress(t.Context(), ended)...)
+	if m.IsSuccessful.IsNull() || m.FinishedAt.IsNull() || m.Duration.IsNull() {
+		t.Errorf("%+v", m)
+	}
+	diags.Append(m.setProgress(t.Context(), assess(row))...)
+	if diags.HasError() || !m.IsSuccessful.IsNull() || !m.FinishedAt.IsNull() || !m.Duration.IsNull() {
+		t.Errorf("%v, %+v", diags, m)
+	}
+}
+
+// What a state says of a failed task is enough to name its errors again.
+func TestRowsOfAState(t *testing.T) {
+	t.Parallel()
+	errors := []ylem.TaskError{{Code: 200, Severity: "error", Message: "boom"}}
+	rows := []ylem.LogRow{
+		{PipelineRunUUID: pipelineSubject.example, TaskUUID: taskSubject.example, TaskType: "query", Outcome: ylem.Failed, Duration: 7, ExecutedAt: past, Output: ylem.EncodeTaskErrors(errors)},
+		{PipelineRunUUID: pipelineSubject.example, TaskUUID: taskSubject.example, TaskType: "for_each", Outcome: ylem.OutcomeUnknown, ExecutedAt: past.Add(time.Second)},
+	}
+	var m pipelineRunModel
+	diags := m.setStarted(t.Context(), ylem.Run{UUID: pipelineSubject.example})
+	diags.Append(m.setProgress(t.Context(), follow.Assess(rows, past, time.Time{}, follow.Completion{}))...)
+	if got := m.rows(t.Context(), &diags); !slices.Equal(got, rows) || diags.HasError() {
+		t.Errorf("%v, %+v, want %+v", diags, got, rows)
 	}
 }
 
@@ -368,7 +398,7 @@ func TestTasksOfAStart(t *testing.T) {
 	diags := m.setStarted(t.Context(), ylem.Run{UUID: pipelineSubject.example, TaskRuns: []ylem.PendingTaskRun{{TaskUUID: taskSubject.example}}})
 	var tasks []taskRunModel
 	diags.Append(m.TaskRuns.ElementsAs(t.Context(), &tasks, false)...)
-	if diags.HasError() || len(tasks) != 1 || tasks[0].State != "pending" || !tasks[0].TaskRunUUID.IsNull() || m.ref().Reported != 0 {
+	if diags.HasError() || len(tasks) != 1 || tasks[0].State != "pending" || !tasks[0].TaskRunUUID.IsNull() || len(m.rows(t.Context(), &diags)) != 0 {
 		t.Errorf("%v, %+v", diags, tasks)
 	}
 }
@@ -376,16 +406,18 @@ func TestTasksOfAStart(t *testing.T) {
 // A diagnostic tells how long a failed run took, and no more of each fault than a person reads.
 func TestFailureIsToldBriefly(t *testing.T) {
 	t.Parallel()
-	triggered := time.Date(2024, 1, 10, 10, 0, 0, 0, time.UTC)
+	triggered := past
 	output := func(n int) string {
 		return base64.StdEncoding.EncodeToString([]byte(`[{"Code":204,"Severity":"error","Message":"` + strings.Repeat("x", n) + `"}]`))
 	}
-	p := ylem.Progress{FinishedAt: triggered.Add(1250 * time.Millisecond)}
+	p := follow.Progress{Status: follow.Failed, FinishedAt: triggered.Add(1250 * time.Millisecond)}
 	for range 12 {
-		p.Rows = append(p.Rows, ylem.LogRow{TaskUUID: taskSubject.example, TaskType: "query", Output: output(5000)})
+		p.Rows = append(p.Rows, ylem.LogRow{TaskUUID: taskSubject.example, TaskType: "query", Outcome: ylem.Failed, Output: output(5000)})
 	}
-	if took := tookFor(p, ylem.RunRef{TriggeredAt: triggered}, triggered); took != 1250*time.Millisecond {
-		t.Errorf("took %s", took)
+	var diags diag.Diagnostics
+	outcome{ending: waitFailed, progress: p, took: 1250 * time.Millisecond}.report(creating, onError, onError, &diags)
+	if !strings.Contains(diags[0].Detail(), "failed within 1.25s") {
+		t.Errorf("%s", diags[0].Detail())
 	}
 	told := describe(failedTasks(p))
 	if lines := strings.Split(strings.TrimSpace(told), "\n"); len(lines) != 11 || len(lines[0]) > 400 || lines[10] != "and 2 more" {
@@ -406,7 +438,7 @@ func TestFailureIsToldInPlainText(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	told := describe(failedTasks(ylem.Progress{Rows: []ylem.LogRow{{TaskUUID: long, TaskType: long, Output: base64.StdEncoding.EncodeToString(output)}}}))
+	told := describe(failedTasks(follow.Progress{Rows: []ylem.LogRow{{TaskUUID: long, TaskType: long, Outcome: ylem.Failed, Output: base64.StdEncoding.EncodeToString(output)}}}))
 	if strings.Contains(told, "\x1b") || len(told) > 5000 || !strings.HasSuffix(told, "; and 95 more\n") {
 		t.Errorf("%d bytes: %.300q", len(told), told)
 	}

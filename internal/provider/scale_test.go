@@ -97,7 +97,7 @@ func TestAllocationsOfALog(t *testing.T) {
 	fill := func() {
 		c := logCollector{includeOutput: true, runs: map[string]*runLog{}}
 		for i := range rows {
-			c.add(ylem.LogRow{PipelineRunUUID: "r", TaskUUID: "t", TaskType: "query", IsSuccessful: i%50 != 0, Output: "W10=", ExecutedAt: past})
+			c.add(ylem.LogRow{PipelineRunUUID: "r", TaskUUID: "t", TaskType: "query", Outcome: ylem.OutcomeOf(i%50 != 0), Output: "W10=", ExecutedAt: past})
 		}
 		state, large := small, largeState{object: typ, lists: map[string]largeList{"logs": c.logs(), "runs": c.keptRuns()}}
 		if err := large.fill(&state); err != nil {

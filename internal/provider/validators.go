@@ -14,6 +14,7 @@ import (
 	"github.com/hashicorp/terraform-plugin-framework/schema/validator"
 
 	"github.com/ylem-co/terraform-provider-ylem/internal/ylem"
+	"github.com/ylem-co/terraform-provider-ylem/internal/ylem/request"
 )
 
 var (
@@ -99,7 +100,7 @@ func (v urlValidator) MarkdownDescription(c context.Context) string { return v.D
 
 func (urlValidator) ValidateString(_ context.Context, req validator.StringRequest, resp *validator.StringResponse) {
 	check(req, resp, "Invalid address of Ylem", urlForm, func(s string) error {
-		_, err := ylem.ParseBaseURL(s)
+		_, err := request.ParseBaseURL(s)
 		return err
 	})
 }
@@ -115,7 +116,7 @@ func (headerNamesValidator) Description(context.Context) string {
 func (v headerNamesValidator) MarkdownDescription(c context.Context) string { return v.Description(c) }
 
 func (headerNamesValidator) ValidateMap(_ context.Context, req validator.MapRequest, resp *validator.MapResponse) {
-	wrong := ylem.CheckHeaders(slices.Collect(maps.Keys(req.ConfigValue.Elements())))
+	wrong := request.CheckHeaders(slices.Collect(maps.Keys(req.ConfigValue.Elements())))
 	for _, name := range slices.Sorted(maps.Keys(wrong)) {
 		refuse(&resp.Diagnostics, req.Path.AtMapKey(name), "Invalid header", headerForm, wrong[name])
 	}

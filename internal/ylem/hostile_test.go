@@ -3,7 +3,6 @@ package ylem_test
 import (
 	"bytes"
 	"encoding/base64"
-	"errors"
 	"fmt"
 	"io"
 	"net/http"
@@ -12,6 +11,8 @@ import (
 	"testing"
 
 	"github.com/ylem-co/terraform-provider-ylem/internal/ylem"
+	"github.com/ylem-co/terraform-provider-ylem/internal/ylem/fake"
+	"github.com/ylem-co/terraform-provider-ylem/internal/ylem/request"
 )
 
 // A server may be broken or hostile. Whatever it sends, a call ends with an error that a person understands, and takes
@@ -42,17 +43,17 @@ func TestAnswersWithoutEnd(t *testing.T) {
 		"a string in a row":     {`[{"output":"`, "AAAA"},
 		"brackets":              {"", "["},
 	} {
-		for call, do := range calls {
+		for call, do := range fake.Calls {
 			if call == "logs" && name != "a string in a row" { // the race detector makes these slow: see TestRowsWithoutEnd
 				continue
 			}
 			t.Run(name+"/"+call, func(t *testing.T) {
 				t.Parallel()
 				var written atomic.Int64
-				client, _ := newPipeClient(t, newFake(t, endless(test.begin, test.text, &written))) // which buffers next to nothing
-				err := do(t.Context(), client, pipelineUUID)
-				e := asError(t, err)
-				want, most := "it is longer than 8 MiB", int64(ylem.MaxBody)
+				client, _ := fake.NewPipeClient(t, fake.New(t, endless(test.begin, test.text, &written))) // which buffers next to nothing
+				err := do(t.Context(), client, fake.PipelineUUID)
+				e := fake.AsError(t, err)
+				want, most := "it is longer than 8 MiB", int64(request.MaxBody)
 				switch call {
 				case "run":
 					want = "it is longer than 1 MiB"
@@ -65,7 +66,7 @@ func TestAnswersWithoutEnd(t *testing.T) {
 				if n := written.Load(); n > most+(1<<20) {
 					t.Errorf("%d MiB were read", n>>20)
 				}
-				checkText(t, err.Error())
+				fake.CheckText(t, err.Error())
 			})
 		}
 	}
@@ -73,22 +74,22 @@ func TestAnswersWithoutEnd(t *testing.T) {
 
 func TestHeadersOfAMegabyte(t *testing.T) {
 	t.Parallel()
-	for call, do := range calls {
+	for call, do := range fake.Calls {
 		t.Run(call, func(t *testing.T) {
 			t.Parallel()
-			status, body := http.StatusOK, lastRun
+			status, body := http.StatusOK, fake.LastRun
 			if call == "run" {
-				status, body = http.StatusCreated, startedRun
+				status, body = http.StatusCreated, fake.StartedRun
 			}
-			f := newFake(t, answer(status, body, "Content-Type", typeJSON, "X-Much", strings.Repeat("x", 1<<20)))
-			err := do(t.Context(), newClient(t, f, func(cfg *ylem.Config) { cfg.MaxRetries = 0 }), pipelineUUID)
+			f := fake.New(t, fake.Answer(status, body, "Content-Type", fake.TypeJSON, "X-Much", strings.Repeat("x", 1<<20)))
+			err := do(t.Context(), fake.NewClient(t, f, func(cfg *request.Config) { cfg.MaxRetries = 0 }), fake.PipelineUUID)
 			if err == nil || !strings.Contains(err.Error(), "headers exceeded") {
 				t.Fatalf("error is %v", err)
 			}
-			if e := asError(t, err); e.MaybeStarted != (call == "run") {
+			if e := fake.AsError(t, err); e.MaybeStarted != (call == "run") {
 				t.Errorf("maybe started: %t", e.MaybeStarted)
 			}
-			checkText(t, err.Error())
+			fake.CheckText(t, err.Error())
 		})
 	}
 }
@@ -112,7 +113,7 @@ func (r *repeated) Read(b []byte) (int, error) {
 func TestRowsWithoutEnd(t *testing.T) {
 	t.Parallel()
 	const (
-		row   = `{"pipeline_run_uuid":"` + runUUID + `","task_uuid":"` + taskUUID + `"}`
+		row   = `{"pipeline_run_uuid":"` + fake.RunUUID + `","task_uuid":"` + fake.TaskUUID + `"}`
 		limit = 64 << 10
 		long  = "a row is longer than 65536 bytes"
 	)
@@ -127,7 +128,7 @@ func TestRowsWithoutEnd(t *testing.T) {
 		"fields in a row":      {`[{"a":1`, `,"a":1`, long},
 		"space in a row":       {`[{`, "\n", long},
 		"space before a row":   {`[` + row, "\n", long},
-		"space after the rows": {`[` + row + `]`, "\n", "more follows"},
+		"space after the rows": {`[` + row + `]`, "\n", "unexpected data after the JSON array"},
 		"escapes in a row":     {`[{"output":"`, `\u0000`, long},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -157,30 +158,14 @@ func TestListsOfNothing(t *testing.T) {
 		t.Run(call, func(t *testing.T) {
 			t.Parallel()
 			status := map[string]int{"run": 201, "aggregated stats": 200}[call]
-			err := calls[call](t.Context(), newClient(t, newFake(t, answer(status, body, "Content-Type", typeJSON))), pipelineUUID)
+			err := fake.Calls[call](t.Context(), fake.NewClient(t, fake.New(t, fake.Answer(status, body, "Content-Type", fake.TypeJSON))), fake.PipelineUUID)
 			if err == nil || !strings.Contains(err.Error(), "an array has more than 50000 elements") {
 				t.Errorf("error is %v", err)
 			}
 		})
 	}
-	if faults := (ylem.LogRow{Output: base64.StdEncoding.EncodeToString([]byte(strings.ReplaceAll(body, "{}", `{"Message":"x"}`)))}).TaskErrors(); faults != nil {
+	if faults := (ylem.LogRow{Outcome: ylem.Failed, Output: base64.StdEncoding.EncodeToString([]byte(strings.ReplaceAll(body, "{}", `{"Message":"x"}`)))}).TaskErrors(); faults != nil {
 		t.Errorf("%d faults", len(faults))
-	}
-}
-
-// Tokens that live for a second make many, and are all remembered so that none is shown: but not for ever.
-func TestFewTokensAreRemembered(t *testing.T) {
-	t.Parallel()
-	f := newFake(t, answerJSON(lastRun))
-	f.token = func(w http.ResponseWriter, _ *http.Request) { grant(w, len(f.tokens()), 1, "stats:read") }
-	client := newClient(t, f)
-	for range 50 {
-		if err := callLastRun(t.Context(), client); err != nil {
-			t.Fatal(err)
-		}
-	}
-	if n := ylem.Remembered(client); len(f.tokens()) != 50 || n != 10 {
-		t.Errorf("%d tokens of %d are remembered", n, len(f.tokens()))
 	}
 }
 
@@ -188,14 +173,14 @@ func TestFewTokensAreRemembered(t *testing.T) {
 func TestLogWithoutEnd(t *testing.T) {
 	t.Parallel()
 	row := func(output string) string {
-		return `{"pipeline_run_uuid":"` + runUUID + `","task_uuid":"` + taskUUID + `","output":"` + output + `"}`
+		return `{"pipeline_run_uuid":"` + fake.RunUUID + `","task_uuid":"` + fake.TaskUUID + `","output":"` + output + `"}`
 	}
 	t.Run("whoever stops", func(t *testing.T) {
 		t.Parallel()
 		var written atomic.Int64
-		client, _ := newPipeClient(t, newFake(t, endless("["+row(""), ","+row(""), &written))) // which buffers next to nothing
+		client, _ := fake.NewPipeClient(t, fake.New(t, endless("["+row(""), ","+row(""), &written))) // which buffers next to nothing
 		n := 0
-		for _, err := range client.PipelineLogs(t.Context(), pipelineUUID, day(1, 0, 0, 0), day(2, 0, 0, 0)) {
+		for _, err := range client.PipelineLogs(t.Context(), fake.PipelineUUID, fake.Day(1, 0, 0, 0), fake.Day(2, 0, 0, 0)) {
 			if n++; err != nil || n == 100 {
 				if err != nil {
 					t.Errorf("row %d: %v", n, err)
@@ -212,21 +197,10 @@ func TestLogWithoutEnd(t *testing.T) {
 		var held ylem.HeldLog
 		kept, err := 0, error(nil)
 		for ; err == nil; kept++ {
-			err = held.Add(ylem.LogRow{PipelineRunUUID: runUUID, TaskUUID: taskUUID, Output: "W10="})
+			err = held.Add(ylem.LogRow{PipelineRunUUID: fake.RunUUID, TaskUUID: fake.TaskUUID, Output: "W10="})
 		}
 		if kept < 500_000 || kept > 2_000_000 || !strings.Contains(err.Error(), "256 MiB") {
 			t.Errorf("%d rows: %v", kept, err)
-		}
-	})
-	t.Run("what is kept of the runs that are followed is bounded", func(t *testing.T) {
-		t.Parallel()
-		n := 0
-		runs, err := ylem.FillLog(func(yield func(ylem.LogRow, error) bool) {
-			for n = 1; yield(ylem.LogRow{PipelineRunUUID: fmt.Sprintf("run %d", n), TaskUUID: strings.Repeat("t", 1<<20)}, nil); n++ {
-			}
-		})
-		if runs != n-1 || n < 200 || n > 256 || !errors.Is(err, ylem.ErrLogTooLarge) {
-			t.Errorf("%d runs of %d rows: %v", runs, n, err)
 		}
 	})
 }
@@ -301,11 +275,11 @@ func TestHostileNumbersAndDates(t *testing.T) {
 				if call == "aggregated stats" {
 					body = "[" + strings.ReplaceAll(body, `"2024-01-01 00:00:00"`, test.date) + "]"
 				}
-				err := calls[call](t.Context(), newClient(t, newFake(t, answerJSON(body))), pipelineUUID)
-				if e := asError(t, err); e.StatusCode != 200 || !strings.Contains(err.Error(), test.error) {
+				err := fake.Calls[call](t.Context(), fake.NewClient(t, fake.New(t, fake.AnswerJSON(body))), fake.PipelineUUID)
+				if e := fake.AsError(t, err); e.StatusCode != 200 || !strings.Contains(err.Error(), test.error) {
 					t.Errorf("error is %v", err)
 				}
-				checkText(t, err.Error())
+				fake.CheckText(t, err.Error())
 			})
 		}
 	}
@@ -331,28 +305,29 @@ func (m inMemory) RoundTrip(req *http.Request) (*http.Response, error) {
 func FuzzAnswers(f *testing.F) {
 	const token = `{"access_token":"TOKEN","expires_in":86400,"scope":"stats:read,pipelines:run","token_type":"Bearer"}`
 	for _, body := range []string{
-		"", "null", "[]", "{}", "[null]", "[{}]", lastRun, startedRun, forbidden, serverError, "<html>", "\xff", strings.Repeat("[", 11_000),
+		"", "null", "[]", "{}", "[null]", "[{}]", fake.LastRun, fake.StartedRun, fake.Forbidden, `{"error":"server_error"}`, "<html>", "\xff", strings.Repeat("[", 11_000),
 		`{"num_of_successes":2,"num_of_failures":4,"average_duration":573,"is_last_run_successful":false,"last_run_duration":16,"last_run_executed_at":"2024-06-05 08:00:00"}`,
 		`[{"date_from":"2024-01-01 00:00:00","date_to":"2024-01-31 23:59:59","num_of_successes":1,"num_of_failures":1,"average_duration":200}]`,
-		fixture(f, "reference_run.json"), fixture(f, "reference_stats.json"), fixture(f, "reference_aggregated_stats.json"), fixture(f, "open_source_logs.json"),
+		fake.Fixture(f, "reference_run.json"), fake.Fixture(f, "reference_stats.json"), fake.Fixture(f, "reference_aggregated_stats.json"), fake.Fixture(f, "open_source_logs.json"),
 	} {
 		for _, status := range []int{200, 201, 302, 400, 403, 500} {
 			f.Add(status, []byte(token), []byte(body))
 		}
 	}
 	for _, body := range []string{"", "null", `{"access_token":1}`, `{"access_token":"a\nb"}`, `{"access_token":"x","expires_in":"soon"}`, `{"access_token":"x","expires_in":1e30}`, `{"error":"\u0000"}`, `{"scope":[]}`} {
-		f.Add(200, []byte(body), []byte(lastRun))
+		f.Add(200, []byte(body), []byte(fake.LastRun))
 	}
 	f.Fuzz(func(t *testing.T, status int, token, body []byte) {
 		if status < 200 || status > 599 {
 			t.Skip()
 		}
-		client := newClientAt(t, "http://ylem.test", func(cfg *ylem.Config) { cfg.MaxRetries = 0 })
-		client.SetTransport(inMemory{status, token, body})
-		for name, call := range calls {
-			if err := call(t.Context(), client, pipelineUUID); err != nil {
-				_ = asError(t, err)
-				checkText(t, err.Error())
+		client := fake.NewClientAt(t, "http://ylem.test", func(cfg *request.Config) {
+			cfg.MaxRetries, cfg.Transport = 0, inMemory{status, token, body}
+		})
+		for name, call := range fake.Calls {
+			if err := call(t.Context(), client, fake.PipelineUUID); err != nil {
+				_ = fake.AsError(t, err)
+				fake.CheckText(t, err.Error())
 			} else if status >= 300 {
 				t.Errorf("%s: no error of %d", name, status)
 			}

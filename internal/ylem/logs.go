@@ -14,14 +14,37 @@ import (
 	"slices"
 	"time"
 	"unicode/utf8"
+
+	"github.com/ylem-co/terraform-provider-ylem/internal/ylem/request"
 )
 
-// LogRow is a task that has run, as the log tells it.
+// Outcome is how a task ended.
+type Outcome int8
+
+// The outcomes of a task. Ylem has been seen to log a task without one.
+const (
+	OutcomeUnknown Outcome = iota
+	Succeeded
+	Failed
+)
+
+// OutcomeOf is the outcome that a value of is_successful stands for.
+func OutcomeOf(isSuccessful bool) Outcome {
+	if isSuccessful {
+		return Succeeded
+	}
+	return Failed
+}
+
+// TaskTypeForEach is the type of a task after which all tasks report once for each item.
+const TaskTypeForEach = "for_each"
+
+// LogRow is a task that has run, as the log shows it.
 type LogRow struct {
 	PipelineRunUUID string
 	TaskUUID        string
 	TaskType        string
-	IsSuccessful    bool
+	Outcome         Outcome
 	Duration        int64  // milliseconds
 	Output          string // base64 as Ylem sent it: see DecodeOutput and TaskErrors
 	MetricValue     float64
@@ -50,7 +73,7 @@ func (r LogRow) DecodeOutput() (text string, ok bool) {
 
 // TaskErrors returns the faults of a failed task; none where the task succeeded or its output is something else.
 func (r LogRow) TaskErrors() []TaskError {
-	if r.IsSuccessful {
+	if r.Outcome != Failed {
 		return nil
 	}
 	text, ok := r.DecodeOutput()
@@ -62,6 +85,12 @@ func (r LogRow) TaskErrors() []TaskError {
 		return nil
 	}
 	return slices.DeleteFunc(faults, func(f TaskError) bool { return f.Message == "" })
+}
+
+// EncodeTaskErrors is the output of a task that failed with these errors.
+func EncodeTaskErrors(errors []TaskError) string {
+	text, _ := json.Marshal(errors) // plain structs always encode
+	return base64.StdEncoding.EncodeToString(text)
 }
 
 // MaxHeldLog is how much of one log is held, in bytes: with more, a log without end would take all memory.
@@ -84,32 +113,95 @@ func (h *HeldLog) Add(row LogRow) error {
 }
 
 type wireRow struct {
-	PipelineRunUUID string   `json:"pipeline_run_uuid"`
-	WorkflowRunUUID string   `json:"workflow_run_uuid"`
-	TaskUUID        string   `json:"task_uuid"`
-	TaskType        string   `json:"task_type"`
-	IsSuccessful    bool     `json:"is_successful"`
-	Duration        int64    `json:"duration"`
-	Output          string   `json:"output"`
-	MetricValue     float64  `json:"metric_value"`
-	ExecutedAt      wireTime `json:"executed_at"`
+	PipelineRunUUID string  `json:"pipeline_run_uuid"`
+	WorkflowRunUUID string  `json:"workflow_run_uuid"`
+	TaskUUID        string  `json:"task_uuid"`
+	TaskType        string  `json:"task_type"`
+	IsSuccessful    rowBool `json:"is_successful"`
+	Duration        int64   `json:"duration"`
+	Output          string  `json:"output"`
+	MetricValue     float64 `json:"metric_value"`
+	ExecutedAt      rowTime `json:"executed_at"`
 }
 
-// PipelineLogs reads the log of a pipeline between two times, newest first. Whole runs come: a run with one
-// task in the window comes with all of them. Ylem knows neither a limit nor pages, so the answer is decoded as
-// it arrives and never held; a caller that has enough stops early.
+// rowTime keeps why a time cannot be read, because an error would end the decoding before all fields of the row are known.
+type rowTime struct {
+	wireTime
+	err error
+}
+
+func (t *rowTime) UnmarshalJSON(data []byte) error {
+	t.err = t.wireTime.UnmarshalJSON(data)
+	return nil
+}
+
+// rowBool is rowTime for a value of is_successful; null is no outcome.
+type rowBool struct {
+	outcome Outcome
+	err     error
+}
+
+func (b *rowBool) UnmarshalJSON(data []byte) error {
+	switch string(data) {
+	case "true", "false":
+		b.outcome = OutcomeOf(string(data) == "true")
+	default:
+		b.outcome, b.err = OutcomeUnknown, json.Unmarshal(data, new(bool))
+	}
+	return nil
+}
+
+func (w wireRow) runUUID() string { return cmp.Or(w.PipelineRunUUID, w.WorkflowRunUUID) }
+
+// row is the row, unless decoding it failed or it lacks what a row must have.
+func (w wireRow) row(decodeErr error) (LogRow, error) {
+	switch err := cmp.Or(decodeErr, w.IsSuccessful.err, w.ExecutedAt.err); {
+	case err != nil:
+		return LogRow{}, err
+	case w.runUUID() == "" || w.TaskUUID == "":
+		return LogRow{}, errors.New("a row names no run or no task")
+	}
+	return LogRow{
+		PipelineRunUUID: w.runUUID(),
+		TaskUUID:        w.TaskUUID,
+		TaskType:        w.TaskType,
+		Outcome:         w.IsSuccessful.outcome,
+		Duration:        w.Duration,
+		Output:          w.Output,
+		MetricValue:     w.MetricValue,
+		ExecutedAt:      w.ExecutedAt.Time,
+	}, nil
+}
+
+// PipelineLogs reads the log of a pipeline between two times, newest first, at whole seconds: the fraction of from is
+// dropped, that of to rounded up. A run with one task in the window comes with all of them. Ylem knows neither a limit nor
+// pages, so the answer is decoded as it arrives and never held; a caller that has enough stops early.
+//
+// A row that cannot be read is an error that wraps a [*RowError]; the rows after it follow, unless the caller stops.
 func (c *Client) PipelineLogs(ctx context.Context, pipelineUUID string, from, to time.Time) iter.Seq2[LogRow, error] {
 	return func(yield func(LogRow, error) bool) {
-		uuid, err := lowerUUID(OpLogs, pipelineUUID)
+		uuid, err := lowerUUID(request.OpLogs, pipelineUUID)
 		if err != nil {
 			yield(LogRow{}, err)
 			return
 		}
-		r := request{op: OpLogs, method: http.MethodGet, path: []string{"stats", "pipelines", uuid, "logs", pathTime(from), pathTime(to)}}
-		untilWhole(ctx, c.reads, func(ctx context.Context) bool {
-			var seen bool
-			seen, err = c.yieldLogs(ctx, r, yield)
-			return !seen && brokeOff(err) // rows that were handed out cannot be taken back
+		r := request.Request{
+			Op: request.OpLogs, Method: http.MethodGet,
+			Path: []string{"stats", "pipelines", uuid, "logs", pathTime(from), pathTime(ceilSecond(to))},
+		}
+		err = c.Read(ctx, r, func(a *request.Answer) error {
+			for row, err := range decodeLogs(a, maxRow) {
+				if _, ok := errors.AsType[*RowError](err); ok {
+					err = c.Failure(r, a, err)
+				} else if err != nil {
+					return err
+				}
+				a.Use()
+				if !yield(row, err) {
+					return nil
+				}
+			}
+			return nil
 		})
 		if err != nil {
 			yield(LogRow{}, err)
@@ -117,40 +209,15 @@ func (c *Client) PipelineLogs(ctx context.Context, pipelineUUID string, from, to
 	}
 }
 
-// yieldLogs asks once. seen tells whether a row was handed out.
-func (c *Client) yieldLogs(ctx context.Context, r request, yield func(LogRow, error) bool) (seen bool, err error) {
-	resp, err := c.send(ctx, c.reads, r)
-	if err != nil {
-		return false, err
-	}
-	defer func() { _ = resp.Body.Close() }()
-	body := &watchedReader{Reader: resp.Body}
-	for row, err := range decodeLogs(body, maxRow) {
-		if err != nil {
-			e := c.newError(r, nil, cmp.Or(context.Cause(ctx), err))
-			e.StatusCode, e.brokeOff = resp.StatusCode, body.failed
-			return seen, e
-		}
-		if seen = true; !yield(row, nil) {
-			break
-		}
-	}
-	return seen, nil
-}
-
-// watchedReader notes whether reading failed, which a decoder does not tell apart from what it cannot decode.
-type watchedReader struct {
-	io.Reader
-	failed bool
-}
-
-func (r *watchedReader) Read(b []byte) (int, error) {
-	n, err := r.Reader.Read(b)
-	r.failed = r.failed || err != nil && !errors.Is(err, io.EOF)
-	return n, err
-}
-
 func pathTime(t time.Time) string { return t.UTC().Format(dateTimeLayout) }
+
+// ceilSecond rounds up: Ylem drops the fractions of a window's ends, and its rows have them.
+func ceilSecond(t time.Time) time.Time {
+	if whole := t.Truncate(time.Second); whole.Before(t) {
+		return whole.Add(time.Second)
+	}
+	return t
+}
 
 // maxRow is the length of the longest row that is read, in bytes: the decoder holds a row as a whole.
 const maxRow = 32 << 20
@@ -170,48 +237,53 @@ func (r *rowReader) Read(b []byte) (int, error) {
 	return n, err
 }
 
+// RowError is a row of a log that cannot be read.
+type RowError struct {
+	RunUUID string // "" if the row does not name one
+	Err     error
+}
+
+// Error says why the row cannot be read.
+func (e *RowError) Error() string { return e.Err.Error() }
+
+// Unwrap returns the cause.
+func (e *RowError) Unwrap() error { return e.Err }
+
 // decodeLogs decodes a JSON array of rows, or null, row by row. A body that breaks off is an error, and so is a row of
-// more than limit bytes.
+// more than limit bytes. After a *RowError, more rows may follow.
 func decodeLogs(body io.Reader, limit int) iter.Seq2[LogRow, error] {
 	return func(yield func(LogRow, error) bool) {
 		var start prefix
 		reader := &rowReader{io.TeeReader(body, &start), limit, limit}
 		decoder := json.NewDecoder(reader)
-		fail := func(err error) { yield(LogRow{}, fmt.Errorf("the answer is not the JSON expected: %w", err)) }
+		notJSON := func(err error) error { return fmt.Errorf("the answer is not the JSON expected: %w", err) }
+		fail := func(err error) { yield(LogRow{}, notJSON(err)) }
 
 		token, err := decoder.Token()
 		switch _, malformed := errors.AsType[*json.SyntaxError](err); {
 		case malformed, errors.Is(err, io.EOF), err == nil && token != nil && token != json.Delim('['):
-			fail(fmt.Errorf("not an array: %q", Shorten(string(start))))
+			fail(fmt.Errorf("not an array: %q", request.Shorten(string(start))))
 			return
 		case err != nil:
 			fail(err)
 			return
 		}
 		for token != nil && decoder.More() {
-			var row wireRow
-			if err := decoder.Decode(&row); err != nil {
+			var w wireRow
+			err := decoder.Decode(&w)
+			if _, mismatch := errors.AsType[*json.UnmarshalTypeError](err); err != nil && !mismatch {
 				fail(err)
 				return
 			}
-			if row.PipelineRunUUID == "" {
-				row.PipelineRunUUID = row.WorkflowRunUUID
-			}
-			if row.PipelineRunUUID == "" || row.TaskUUID == "" {
-				fail(errors.New("a row names no run or no task"))
-				return
-			}
 			reader.left = limit
-			if !yield(LogRow{
-				PipelineRunUUID: row.PipelineRunUUID,
-				TaskUUID:        row.TaskUUID,
-				TaskType:        row.TaskType,
-				IsSuccessful:    row.IsSuccessful,
-				Duration:        row.Duration,
-				Output:          row.Output,
-				MetricValue:     row.MetricValue,
-				ExecutedAt:      row.ExecutedAt.Time,
-			}, nil) {
+			row, err := w.row(err)
+			if err != nil {
+				if !yield(LogRow{}, &RowError{w.runUUID(), notJSON(err)}) {
+					return
+				}
+				continue
+			}
+			if !yield(row, nil) {
 				return
 			}
 		}
@@ -222,7 +294,7 @@ func decodeLogs(body io.Reader, limit int) iter.Seq2[LogRow, error] {
 			}
 		}
 		if _, err := decoder.Token(); !errors.Is(err, io.EOF) {
-			fail(errors.New("more follows where the answer ends"))
+			fail(errors.New("unexpected data after the JSON array"))
 		}
 	}
 }

@@ -21,11 +21,13 @@ import (
 	"unicode/utf8"
 
 	"github.com/ylem-co/terraform-provider-ylem/internal/ylem"
+	"github.com/ylem-co/terraform-provider-ylem/internal/ylem/fake"
+	"github.com/ylem-co/terraform-provider-ylem/internal/ylem/request"
 )
 
 // readLogs collects what comes before an error.
 func readLogs(ctx context.Context, client *ylem.Client) (rows []ylem.LogRow, err error) {
-	for row, err := range client.PipelineLogs(ctx, pipelineUUID, day(1, 0, 0, 0), day(31, 23, 59, 59)) {
+	for row, err := range client.PipelineLogs(ctx, fake.PipelineUUID, fake.Day(1, 0, 0, 0), fake.Day(31, 23, 59, 59)) {
 		if err != nil {
 			return rows, err
 		}
@@ -36,17 +38,17 @@ func readLogs(ctx context.Context, client *ylem.Client) (rows []ylem.LogRow, err
 
 func TestPipelineLogsRequest(t *testing.T) {
 	t.Parallel()
-	f := newFake(t, answerJSON("[]"))
-	client := newClient(t, f)
+	f := fake.New(t, fake.AnswerJSON("[]"))
+	client := fake.NewClient(t, f)
 	east := time.FixedZone("east", 5*3600+1800)
-	for row, err := range client.PipelineLogs(t.Context(), strings.ToUpper(pipelineUUID), day(1, 14, 23, 1).Add(999*time.Millisecond), day(2, 0, 0, 0).In(east)) {
+	for row, err := range client.PipelineLogs(t.Context(), strings.ToUpper(fake.PipelineUUID), fake.Day(1, 14, 23, 1).Add(999*time.Millisecond), fake.Day(2, 0, 0, 0).In(east)) {
 		t.Error(row, err)
 	}
-	if len(f.calls()) != 1 {
-		t.Fatalf("%d calls, want 1", len(f.calls()))
+	if len(f.Calls()) != 1 {
+		t.Fatalf("%d calls, want 1", len(f.Calls()))
 	}
-	r := f.calls()[0]
-	if want := "/v1/stats/pipelines/" + pipelineUUID + "/logs/2024-01-01%2014:23:01/2024-01-02%2000:00:00"; r.Method != http.MethodGet || r.Path != want || r.Query != "" {
+	r := f.Calls()[0]
+	if want := "/v1/stats/pipelines/" + fake.PipelineUUID + "/logs/2024-01-01%2014:23:01/2024-01-02%2000:00:00"; r.Method != http.MethodGet || r.Path != want || r.Query != "" {
 		t.Errorf("request is %s %s?%s, want GET %s", r.Method, r.Path, r.Query, want)
 	}
 	if r.Body != "" || r.Header.Get("Content-Type") != "" {
@@ -56,7 +58,7 @@ func TestPipelineLogsRequest(t *testing.T) {
 
 func TestPipelineLogsReference(t *testing.T) {
 	t.Parallel()
-	rows, err := readLogs(t.Context(), newClient(t, newFake(t, answerJSON(fixture(t, "reference_logs.json")))))
+	rows, err := readLogs(t.Context(), fake.NewClient(t, fake.New(t, fake.AnswerJSON(fake.Fixture(t, "reference_logs.json")))))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -71,9 +73,9 @@ func TestPipelineLogsReference(t *testing.T) {
 	const task = "eff48172-2e75-4229-aff9-6c5d658db248"
 	at := func(m, s int) time.Time { return time.Date(2024, 3, 22, 12, m, s, 0, time.UTC) }
 	want := []ylem.LogRow{
-		{PipelineRunUUID: "f05eeffa-1683-4dcc-88aa-5d7da344ccd9", TaskUUID: task, TaskType: "query", IsSuccessful: true, Duration: 105, ExecutedAt: at(57, 49)},
-		{PipelineRunUUID: "746a0443-e3ff-4350-af4b-c7ac01b05acd", TaskUUID: task, TaskType: "query", Duration: 1245, Output: "+iIYz/dFRiOhzfOmibIOxQ==", ExecutedAt: at(57, 2)},
-		{PipelineRunUUID: "5f96ec22-6b1c-42a4-a43c-bbb49b920937", TaskUUID: task, TaskType: "query", Duration: 294, ExecutedAt: at(56, 38)},
+		{PipelineRunUUID: "f05eeffa-1683-4dcc-88aa-5d7da344ccd9", TaskUUID: task, TaskType: "query", Outcome: ylem.Succeeded, Duration: 105, ExecutedAt: at(57, 49)},
+		{PipelineRunUUID: "746a0443-e3ff-4350-af4b-c7ac01b05acd", TaskUUID: task, TaskType: "query", Outcome: ylem.Failed, Duration: 1245, Output: "+iIYz/dFRiOhzfOmibIOxQ==", ExecutedAt: at(57, 2)},
+		{PipelineRunUUID: "5f96ec22-6b1c-42a4-a43c-bbb49b920937", TaskUUID: task, TaskType: "query", Outcome: ylem.Failed, Duration: 294, ExecutedAt: at(56, 38)},
 	}
 	if !slices.Equal(rows, want) {
 		t.Errorf("rows are\n%+v, want\n%+v", rows, want)
@@ -87,7 +89,7 @@ func TestPipelineLogsReference(t *testing.T) {
 
 func TestPipelineLogsOpenSource(t *testing.T) {
 	t.Parallel()
-	rows, err := readLogs(t.Context(), newClient(t, newFake(t, answerJSON(fixture(t, "open_source_logs.json")))))
+	rows, err := readLogs(t.Context(), fake.NewClient(t, fake.New(t, fake.AnswerJSON(fake.Fixture(t, "open_source_logs.json")))))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -97,11 +99,11 @@ func TestPipelineLogsOpenSource(t *testing.T) {
 	for i, want := range map[int]ylem.LogRow{
 		7: {
 			PipelineRunUUID: "e0000002-0000-4000-8000-000000000002", TaskUUID: "30000000-0000-4000-8000-0000000000ab", TaskType: "filter",
-			Duration: 50, Output: "W3siQ29kZSI6MSwiU2V2ZXJpdHkiOiJlcnJvciIsIk1lc3NhZ2UiOiJib29tIn1d", ExecutedAt: day(20, 23, 59, 59).Add(999_999 * time.Microsecond),
+			Outcome: ylem.Failed, Duration: 50, Output: "W3siQ29kZSI6MSwiU2V2ZXJpdHkiOiJlcnJvciIsIk1lc3NhZ2UiOiJib29tIn1d", ExecutedAt: fake.Day(20, 23, 59, 59).Add(999_999 * time.Microsecond),
 		},
 		9: {
 			PipelineRunUUID: "e0000001-0000-4000-8000-000000000001", TaskUUID: "30000000-0000-4000-8000-0000000000ab", TaskType: "filter",
-			IsSuccessful: true, Duration: 30, Output: "W10=", ExecutedAt: day(10, 10, 0, 5).Add(500 * time.Millisecond),
+			Outcome: ylem.Succeeded, Duration: 30, Output: "W10=", ExecutedAt: fake.Day(10, 10, 0, 5).Add(500 * time.Millisecond),
 		},
 	} {
 		if rows[i] != want {
@@ -118,12 +120,12 @@ func TestPipelineLogsOpenSource(t *testing.T) {
 
 func logRow(run, output string) string {
 	return fmt.Sprintf(`{"pipeline_run_uuid":"%s","task_uuid":"%s","task_type":"query","is_successful":true,"duration":120,"output":"%s","metric_value":0,"executed_at":"2024-01-10T10:00:00.123456Z"}`,
-		run, taskUUID, output)
+		run, fake.TaskUUID, output)
 }
 
 func TestPipelineLogsBodies(t *testing.T) {
 	t.Parallel()
-	row := logRow(runUUID, "W10=")
+	row := logRow(fake.RunUUID, "W10=")
 	for name, test := range map[string]struct {
 		body string
 		rows int
@@ -160,7 +162,7 @@ func TestPipelineLogsBodies(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			rows, err := readLogs(t.Context(), newClient(t, newFake(t, answerJSON(test.body))))
+			rows, err := readLogs(t.Context(), fake.NewClient(t, fake.New(t, fake.AnswerJSON(test.body))))
 			if len(rows) != test.rows {
 				t.Errorf("%d rows, want %d", len(rows), test.rows)
 			}
@@ -170,26 +172,26 @@ func TestPipelineLogsBodies(t *testing.T) {
 				}
 				return
 			}
-			if e := asError(t, err); e.Op != ylem.OpLogs || e.StatusCode != http.StatusOK || e.Err == nil {
+			if e := fake.AsError(t, err); e.Op != request.OpLogs || e.StatusCode != http.StatusOK || e.Err == nil {
 				t.Errorf("error is %+v", e)
 			}
-			checkText(t, err.Error())
+			fake.CheckText(t, err.Error())
 		})
 	}
 
 	t.Run("the connection breaks", func(t *testing.T) {
 		t.Parallel()
-		f := newFake(t, func(w http.ResponseWriter, _ *http.Request) {
+		f := fake.New(t, func(w http.ResponseWriter, _ *http.Request) {
 			w.Header().Set("Content-Length", "23281961")
 			_, _ = io.WriteString(w, "["+row+","+row)
 			_ = http.NewResponseController(w).Flush()
 			panic(http.ErrAbortHandler)
 		})
-		rows, err := readLogs(t.Context(), newClient(t, f))
+		rows, err := readLogs(t.Context(), fake.NewClient(t, f))
 		if len(rows) != 2 || !errors.Is(err, io.ErrUnexpectedEOF) {
 			t.Errorf("%d rows, error %v", len(rows), err)
 		}
-		if got := len(f.calls()); got != 1 {
+		if got := len(f.Calls()); got != 1 {
 			t.Errorf("%d calls, want 1", got)
 		}
 	})
@@ -199,16 +201,16 @@ func TestPipelineLogsBodies(t *testing.T) {
 func TestPipelineLogsStream(t *testing.T) {
 	t.Parallel()
 	for name, row := range map[string]string{
-		"a row as Ylem sends it": logRow(runUUID, "W10="),
-		"a short row":            `{"workflow_run_uuid":"` + runUUID + `","task_uuid":"` + taskUUID + `"}`,
-		"a long row":             logRow(runUUID, strings.Repeat("W10=", 100_000)),
+		"a row as Ylem sends it": logRow(fake.RunUUID, "W10="),
+		"a short row":            `{"workflow_run_uuid":"` + fake.RunUUID + `","task_uuid":"` + fake.TaskUUID + `"}`,
+		"a long row":             logRow(fake.RunUUID, strings.Repeat("W10=", 100_000)),
 	} {
 		for _, early := range []bool{false, true} {
 			t.Run(fmt.Sprintf("%s, stopping early %t", name, early), func(t *testing.T) {
 				t.Parallel()
 				synctest.Test(t, func(t *testing.T) {
 					received, gone := make(chan struct{}), false
-					f := newFake(t, func(w http.ResponseWriter, r *http.Request) {
+					f := fake.New(t, func(w http.ResponseWriter, r *http.Request) {
 						_, _ = io.WriteString(w, "["+row)
 						_ = http.NewResponseController(w).Flush()
 						select {
@@ -218,9 +220,9 @@ func TestPipelineLogsStream(t *testing.T) {
 							gone = true
 						}
 					})
-					client, _ := newPipeClient(t, f)
+					client, _ := fake.NewPipeClient(t, f)
 					n := 0
-					for _, err := range client.PipelineLogs(t.Context(), pipelineUUID, day(1, 0, 0, 0), day(2, 0, 0, 0)) {
+					for _, err := range client.PipelineLogs(t.Context(), fake.PipelineUUID, fake.Day(1, 0, 0, 0), fake.Day(2, 0, 0, 0)) {
 						if err != nil {
 							t.Fatalf("after %d rows: %v", n, err)
 						}
@@ -244,9 +246,9 @@ func TestPipelineLogsStream(t *testing.T) {
 // The sequence can be read again: each time is a request.
 func TestPipelineLogsAgain(t *testing.T) {
 	t.Parallel()
-	f := newFake(t, answerJSON("["+logRow(runUUID, "")+"]"))
-	rows := newClient(t, f).PipelineLogs(t.Context(), pipelineUUID, day(1, 0, 0, 0), day(2, 0, 0, 0))
-	if len(f.calls()) != 0 {
+	f := fake.New(t, fake.AnswerJSON("["+logRow(fake.RunUUID, "")+"]"))
+	rows := fake.NewClient(t, f).PipelineLogs(t.Context(), fake.PipelineUUID, fake.Day(1, 0, 0, 0), fake.Day(2, 0, 0, 0))
+	if len(f.Calls()) != 0 {
 		t.Error("sent before it is read")
 	}
 	for n := range 2 {
@@ -255,7 +257,7 @@ func TestPipelineLogsAgain(t *testing.T) {
 				t.Fatal(err)
 			}
 		}
-		if got := len(f.calls()); got != n+1 {
+		if got := len(f.Calls()); got != n+1 {
 			t.Errorf("%d calls, want %d", got, n+1)
 		}
 	}
@@ -279,7 +281,7 @@ func TestDecodeOutput(t *testing.T) {
 		"not base64!":              {"not base64!", true},
 		"W10":                      {"W10", true}, // no padding: not what Ylem writes
 	} {
-		if text, ok := (ylem.LogRow{Output: output}).DecodeOutput(); text != want.text || ok != want.ok {
+		if text, ok := (ylem.LogRow{Outcome: ylem.Failed, Output: output}).DecodeOutput(); text != want.text || ok != want.ok {
 			t.Errorf("%q is %q, %t, want %q, %t", output, text, ok, want.text, want.ok)
 		}
 	}
@@ -304,11 +306,11 @@ func TestTaskErrors(t *testing.T) {
 		`[null]`:                               nil,
 		"\xff\xfe":                             nil,
 	} {
-		row := ylem.LogRow{Output: base64.StdEncoding.EncodeToString([]byte(output))}
+		row := ylem.LogRow{Outcome: ylem.Failed, Output: base64.StdEncoding.EncodeToString([]byte(output))}
 		if got := row.TaskErrors(); !slices.Equal(got, want) {
 			t.Errorf("%q tells %+v, want %+v", output, got, want)
 		}
-		row.IsSuccessful = true
+		row.Outcome = ylem.Succeeded
 		if got := row.TaskErrors(); got != nil {
 			t.Errorf("%q of a task that succeeded tells %+v", output, got)
 		}
@@ -326,10 +328,10 @@ func collect(body io.Reader) (rows []ylem.LogRow, err error) {
 }
 
 func FuzzDecodeLogs(f *testing.F) {
-	row := logRow(runUUID, "W10=")
+	row := logRow(fake.RunUUID, "W10=")
 	for _, s := range []string{
 		"", "null", "[]", "{}", "[null]", "[" + row + "]", "[" + row + "," + row + "]", "[" + row + "]x", "[" + row + "}", "[" + row + ",]",
-		fixture(f, "reference_logs.json"), fixture(f, "open_source_logs.json"), `[{"pipeline_run_uuid":"\ud800","task_uuid":"t","metric_value":1e400}]`,
+		fake.Fixture(f, "reference_logs.json"), fake.Fixture(f, "open_source_logs.json"), `[{"pipeline_run_uuid":"\ud800","task_uuid":"t","metric_value":1e400}]`,
 		`[{"workflow_run_uuid":"r","TASK_UUID":"t"}]`, "<html>", "\xff", `[{"pipeline_run_uuid":"r","task_uuid":"t","executed_at":"2024-01-01"}]`,
 		"[" + strings.Repeat("[", 11_000), strings.Repeat(" ", 300) + "[]",
 	} {
@@ -373,12 +375,12 @@ func FuzzOutput(f *testing.F) {
 		f.Add([]byte(s), int64(len(s)))
 	}
 	f.Fuzz(func(t *testing.T, raw []byte, code int64) {
-		encoded := ylem.LogRow{Output: base64.StdEncoding.EncodeToString(raw)}
+		encoded := ylem.LogRow{Outcome: ylem.Failed, Output: base64.StdEncoding.EncodeToString(raw)}
 		text, ok := encoded.DecodeOutput()
 		if isText := utf8.Valid(raw) && bytes.IndexByte(raw, 0) < 0; ok != isText || ok && text != string(raw) || !ok && text != "" {
 			t.Errorf("%q is %q, %t", raw, text, ok)
 		}
-		for _, row := range []ylem.LogRow{encoded, {Output: string(raw)}} {
+		for _, row := range []ylem.LogRow{encoded, {Outcome: ylem.Failed, Output: string(raw)}} {
 			if text, ok := row.DecodeOutput(); ok && (!utf8.ValidString(text) || strings.ContainsRune(text, 0)) {
 				t.Errorf("%q is taken for text", text)
 			}
@@ -387,7 +389,7 @@ func FuzzOutput(f *testing.F) {
 					t.Errorf("%q tells a fault that says nothing", row.Output)
 				}
 			}
-			row.IsSuccessful = true
+			row.Outcome = ylem.Succeeded
 			if got := row.TaskErrors(); got != nil {
 				t.Errorf("a task that succeeded tells %+v", got)
 			}
@@ -398,7 +400,7 @@ func FuzzOutput(f *testing.F) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			row := ylem.LogRow{Output: base64.StdEncoding.EncodeToString(data)}
+			row := ylem.LogRow{Outcome: ylem.Failed, Output: base64.StdEncoding.EncodeToString(data)}
 			if got := row.TaskErrors(); !slices.Equal(got, want) {
 				t.Errorf("%s tells %+v", data, got)
 			}
@@ -442,7 +444,7 @@ func leastOfThree[T cmp.Ordered](enough T, measure func() T) T {
 // measures the heap of the process, so that no other test may run; what others have left behind is in some of three
 // measurements only.
 func TestPipelineLogsMemory(t *testing.T) {
-	row := logRow(runUUID, strings.Repeat("W10=", 50))
+	row := logRow(fake.RunUUID, strings.Repeat("W10=", 50))
 	decode := func(rows int) {
 		for _, err := range ylem.DecodeLogs(&endlessLog{row: row, rows: rows, rest: "["}, ylem.MaxRow) {
 			if err != nil {
@@ -480,7 +482,7 @@ func TestPipelineLogsMemory(t *testing.T) {
 	}
 }
 
-// manyRows is a log of 100,000 rows, 2,000 of which are of the run runUUID.
+// manyRows is a log of 100,000 rows, 2,000 of which are of the run fake.RunUUID.
 var manyRows = sync.OnceValue(func() []byte {
 	var b bytes.Buffer
 	b.WriteByte('[')
@@ -488,7 +490,7 @@ var manyRows = sync.OnceValue(func() []byte {
 		if i > 0 {
 			b.WriteByte(',')
 		}
-		run := runUUID
+		run := fake.RunUUID
 		if i%50 != 0 {
 			run = fmt.Sprintf("e0000001-0000-4000-8000-%012d", i)
 		}
@@ -508,7 +510,7 @@ func BenchmarkDecodeLogs(b *testing.B) {
 			if err != nil {
 				b.Fatal(err)
 			}
-			if row.PipelineRunUUID == runUUID {
+			if row.PipelineRunUUID == fake.RunUUID {
 				kept = append(kept, row)
 			}
 		}

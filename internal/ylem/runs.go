@@ -7,8 +7,10 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
-	"strings"
+	"regexp"
 	"time"
+
+	"github.com/ylem-co/terraform-provider-ylem/internal/ylem/request"
 )
 
 // MaxInput is the longest input of a run that an open-source server can store, in bytes.
@@ -17,86 +19,62 @@ const MaxInput = 65535
 // Run is a run that was started.
 type Run struct {
 	UUID        string
-	TriggeredAt time.Time // by the server's clock, to the second
+	TriggeredAt time.Time // when the request was sent, by the server's clock, to the second
 	TaskRuns    []PendingTaskRun
 }
 
-// PendingTaskRun is a task that waits to be run. Only the reference dialect tells them.
+// PendingTaskRun is a task that is still to run. Only the reference dialect lists them.
 type PendingTaskRun struct {
 	TaskUUID    string
 	TaskRunUUID string // "" where the answer has none
 }
 
-// RunPipeline starts a run. The input is what the pipeline's External trigger task receives, byte for byte; an
-// empty one is not sent.
+// Input is what the pipeline's External trigger task receives, byte for byte. An empty one is not sent.
+type Input struct {
+	Body   []byte
+	Secret bool // nothing of an answer is shown, because it may repeat the input
+}
+
+// RunPipeline starts a run.
 //
-// It is not idempotent, and Ylem has no idempotency key: a request that may have reached Ylem is never sent
-// again. An error's MaybeStarted tells whether the run may have been started all the same. When ctx ends while a
-// request is under way, its answer is waited for a little longer.
-func (c *Client) RunPipeline(ctx context.Context, pipelineUUID string, input []byte) (Run, error) {
-	uuid, err := lowerUUID(OpRun, pipelineUUID)
+// It is not idempotent, and Ylem has no idempotency key: the request is sent again only after an answer, or the lack of a
+// connection, that proves that nothing was started. An error's MaybeStarted says whether the run may have been started all
+// the same. If ctx ends while a request is under way, its answer is awaited for up to ten seconds.
+func (c *Client) RunPipeline(ctx context.Context, pipelineUUID string, input Input) (Run, error) {
+	uuid, err := lowerUUID(request.OpRun, pipelineUUID)
 	if err != nil {
 		return Run{}, err
 	}
-	// The trailing slash belongs to the route.
-	r := request{op: OpRun, method: http.MethodPost, path: []string{"pipelines", uuid, "runs", ""}, body: input}
-	if len(input) > 0 {
-		r.contentType = "text/plain; charset=utf-8"
-		if json.Valid(input) {
-			r.contentType = "application/json"
+	r := request.Request{
+		Op: request.OpRun, Method: http.MethodPost,
+		Path: []string{"pipelines", uuid, "runs", ""}, // the trailing slash belongs to the route
+		Body: input.Body, Private: input.Secret,
+	}
+	if len(input.Body) > 0 {
+		r.ContentType = "text/plain; charset=utf-8"
+		if json.Valid(input.Body) {
+			r.ContentType = "application/json"
 		}
 	}
-
-	if err := c.runSlots.Acquire(ctx, 1); err != nil {
-		return Run{}, c.newError(r, nil, err)
-	}
-	defer c.runSlots.Release(1)
-
-	sendCtx, attempt := withAttempt(withRepeats(ctx, c.starts.RetryMax))
-	sendCtx, cancel := context.WithCancel(sendCtx)
-	defer cancel()
-	// An answer that is on its way is worth a moment: without it nobody knows the run.
-	defer context.AfterFunc(ctx, func() {
-		if !attempt.connected.Load() {
-			cancel()
-			return
+	var run Run
+	sentAt, err := c.Start(ctx, r, func(a *request.Answer) error {
+		body, err := request.ReadAll(a, request.MaxRunBody)
+		if uuid, tasks, decodeErr := decodeRun(body); decodeErr == nil {
+			run.UUID, run.TaskRuns = uuid, tasks
+			return nil // also if the rest of the answer broke off
+		} else if err == nil {
+			err = c.Unreadable(r, body, decodeErr)
 		}
-		time.AfterFunc(c.grace, cancel)
-	})()
-	resp, err := c.send(sendCtx, c.starts, r)
-	sentAt := func() time.Time {
-		if sent := attempt.sent.Load(); sent != nil {
-			return sent.Add(time.Duration(c.skew.Load())).UTC()
-		}
-		return c.now()
-	}
-	if e, ok := errors.AsType[*Error](err); ok && e.Op == OpRun {
-		e.MaybeStarted = e.StatusCode == 0 && attempt.connected.Load() || maybeStarted(e.StatusCode, e.header)
-		e.SentAt = sentAt()
-	}
+		return err
+	})
 	if err != nil {
 		return Run{}, err
 	}
-	defer func() { _ = resp.Body.Close() }()
-
-	run := Run{TriggeredAt: c.now().Truncate(time.Second)}
-	if date, err := http.ParseTime(resp.Header.Get("Date")); err == nil {
-		run.TriggeredAt = date.UTC()
-	}
-	body, _, err := readBody(resp, maxRunBody)
-	if err == nil {
-		if run.UUID, run.TaskRuns, err = decodeRun(body); err != nil {
-			err = c.unreadable(r, body, err)
-		}
-	}
-	if err != nil {
-		e := c.newError(r, nil, err)
-		e.StatusCode, e.MaybeStarted, e.SentAt = resp.StatusCode, true, sentAt()
-		return Run{}, e
-	}
-	// Terraform stores nothing of a resource before its creation returns: this line is what is left of the run
-	// when the process is killed before that.
-	c.logger.InfoContext(ctx, fmt.Sprintf("Started run %s of pipeline %s", run.UUID, uuid))
+	// The Date of the answer may be long after the run's first row if the answer was slow.
+	run.TriggeredAt = sentAt.Truncate(time.Second)
+	// Terraform stores nothing of a resource before its creation returns: if the process is killed before that, this line is
+	// all that is left of the run.
+	c.Logger().InfoContext(ctx, fmt.Sprintf("Started run %s of pipeline %s", run.UUID, uuid))
 	return run, nil
 }
 
@@ -117,8 +95,9 @@ func (a runAnswer) runUUID() string {
 
 const nilUUID = "00000000-0000-0000-0000-000000000000"
 
-// decodeRun understands all three forms of the answer: {"pipeline_run_uuid"}, the older {"workflow_run_uuid"},
-// and the reference's array of pending task runs.
+// decodeRun understands all three forms of the answer: {"pipeline_run_uuid"}, the older {"workflow_run_uuid"}, and the
+// reference's array of pending task runs. A run that was started must not be lost because a proxy has changed the answer
+// around it: the first UUID under one of those names counts, whatever surrounds it.
 func decodeRun(body []byte) (uuid string, tasks []PendingTaskRun, err error) {
 	var answers list[runAnswer]
 	switch body = bytes.TrimSpace(body); {
@@ -131,6 +110,9 @@ func decodeRun(body []byte) (uuid string, tasks []PendingTaskRun, err error) {
 		err = json.Unmarshal(body, &answers[0])
 	}
 	if err != nil {
+		if found := runUUIDMember.FindSubmatch(body); found != nil && validRun(string(found[1])) {
+			return string(found[1]), nil, nil
+		}
 		return "", nil, fmt.Errorf("it is not the JSON expected (%w)", err)
 	}
 	for _, answer := range answers {
@@ -141,16 +123,12 @@ func decodeRun(body []byte) (uuid string, tasks []PendingTaskRun, err error) {
 			tasks = append(tasks, PendingTaskRun{TaskUUID: answer.TaskUUID, TaskRunUUID: answer.TaskRunUUID})
 		}
 	}
-	if !ValidUUID(uuid) || uuid == nilUUID {
+	if !validRun(uuid) {
 		return "", nil, errors.New("it names no run")
 	}
 	return uuid, tasks, nil
 }
 
-// lowerUUID brings a UUID into the form that every route takes: aggregated statistics refuse upper case.
-func lowerUUID(op Op, uuid string) (string, error) {
-	if !ValidUUID(uuid) {
-		return "", &Error{Op: op, Err: fmt.Errorf("%q is not a UUID", Shorten(uuid))}
-	}
-	return strings.ToLower(uuid), nil
-}
+var runUUIDMember = regexp.MustCompile(`"(?:pipeline|workflow)_run_uuid"\s*:\s*"([0-9A-Fa-f-]{36})"`)
+
+func validRun(uuid string) bool { return ValidUUID(uuid) && uuid != nilUUID }

@@ -12,6 +12,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"github.com/ylem-co/terraform-provider-ylem/internal/ylem/request"
 )
 
 // Subject is what statistics are about.
@@ -68,7 +70,7 @@ func (c *Client) Stats(ctx context.Context, subject Subject, uuid string, from, 
 		LastRunDuration     int64    `json:"last_run_duration"`
 	}
 	complete := func(answer statsAnswer) bool { return answer.NumOfSuccesses != nil && answer.NumOfFailures != nil }
-	answer, err := get(ctx, c, OpStats, subject, uuid, complete, "stats", pathTime(from), pathTime(to))
+	answer, err := get(ctx, c, request.OpStats, subject, uuid, complete, "stats", pathTime(from), pathTime(to))
 	if err != nil {
 		return Stats{}, err
 	}
@@ -99,17 +101,17 @@ func (c *Client) AggregatedStats(ctx context.Context, subject Subject, uuid stri
 		NumOfFailures   int64    `json:"num_of_failures"`
 		AverageDuration int64    `json:"average_duration"`
 	}
-	if _, err := lowerUUID(OpAggregatedStats, uuid); err != nil {
+	if _, err := lowerUUID(request.OpAggregatedStats, uuid); err != nil {
 		return nil, err
 	}
-	if _, err := c.tokens.get(ctx); err != nil { // its scope tells the dialect
+	if _, err := c.Now(ctx); err != nil { // fetches the token, whose scope tells the dialects apart
 		return nil, err
 	}
 	read := func(form int) (list[element], error) {
 		complete := func(answer list[element]) bool {
 			return !slices.ContainsFunc(answer, func(e element) bool { return e.DateFrom.IsZero() || e.DateTo.IsZero() })
 		}
-		answer, err := get(ctx, c, OpAggregatedStats, subject, uuid, complete,
+		answer, err := get(ctx, c, request.OpAggregatedStats, subject, uuid, complete,
 			"aggregated-stats", from.UTC().Format(dayForms[form]), string(period), strconv.FormatInt(number, 10))
 		if err == nil {
 			c.dayForm.Store(int32(form) + 1)
@@ -120,12 +122,12 @@ func (c *Client) AggregatedStats(ctx context.Context, subject Subject, uuid stri
 	form := int(c.dayForm.Load()) - 1
 	if form < 0 {
 		form = 0
-		if strings.Contains(c.tokens.scope(), "workflows:") {
+		if strings.Contains(c.Scope(), "workflows:") {
 			form = 1
 		}
 	}
 	badRequest := func(err error) bool {
-		e, ok := errors.AsType[*Error](err)
+		e, ok := errors.AsType[*request.Error](err)
 		return ok && e.StatusCode == http.StatusBadRequest
 	}
 	answer, err := read(form)
@@ -155,7 +157,7 @@ func (c *Client) AggregatedStats(ctx context.Context, subject Subject, uuid stri
 	return stats, nil
 }
 
-// LastRun reads the last run. What never ran is an [*Error] whose NoData is true, and so is what does not exist
+// LastRun reads the last run. What never ran is an [*request.Error] whose NoData is true, and so is what does not exist
 // or belongs to another organization: Ylem does not tell them apart.
 func (c *Client) LastRun(ctx context.Context, subject Subject, uuid string) (LastRun, error) {
 	type lastRunAnswer struct {
@@ -164,7 +166,7 @@ func (c *Client) LastRun(ctx context.Context, subject Subject, uuid string) (Las
 		Duration     int64     `json:"duration"`
 	}
 	complete := func(answer lastRunAnswer) bool { return answer.IsSuccessful != nil && answer.ExecutedAt != nil }
-	answer, err := get(ctx, c, OpLastRun, subject, uuid, complete, "last-run", "stats")
+	answer, err := get(ctx, c, request.OpLastRun, subject, uuid, complete, "last-run", "stats")
 	if err != nil {
 		return LastRun{}, err
 	}
@@ -203,47 +205,24 @@ func (l *list[T]) UnmarshalJSON(data []byte) error {
 }
 
 // get reads one JSON answer about a pipeline or task; callers who ask for the same at the same time share it, and must
-// not change it. complete tells whether it holds what it must: the page of a proxy may be JSON too, and must not pass
+// not change it. complete reports whether it holds what it must: the page of a proxy may be JSON too, and must not pass
 // for zeros.
-func get[T any](ctx context.Context, c *Client, op Op, subject Subject, uuid string, complete func(T) bool, path ...string) (answer T, err error) {
+func get[T any](ctx context.Context, c *Client, op request.Op, subject Subject, uuid string, complete func(T) bool, path ...string) (answer T, err error) {
 	if uuid, err = lowerUUID(op, uuid); err != nil {
 		return answer, err
 	}
-	r := request{op: op, method: http.MethodGet, path: append([]string{"stats", string(subject), uuid}, path...)}
-	shared, err := c.gets.do(ctx, c.url(r).Path, func(ctx context.Context) (answer any, err error) {
-		untilWhole(ctx, c.reads, func(ctx context.Context) bool {
-			answer, err = getOnce(ctx, c, r, complete)
-			return brokeOff(err)
-		})
-		return answer, err
-	})
-	if _, ok := errors.AsType[*Error](err); err != nil && !ok {
-		err = c.newError(r, nil, err)
-	}
-	if err != nil {
-		return answer, err
-	}
-	return shared.(T), nil
-}
-
-func getOnce[T any](ctx context.Context, c *Client, r request, complete func(T) bool) (answer T, err error) {
-	resp, err := c.send(ctx, c.reads, r)
-	if err != nil {
-		return answer, err
-	}
-	defer func() { _ = resp.Body.Close() }()
-	body, brokeOff, err := readBody(resp, maxBody)
-	if err == nil {
-		if err = json.Unmarshal(body, &answer); err != nil {
-			err = c.unreadable(r, body, fmt.Errorf("it is not the JSON expected (%w)", err))
-		} else if !complete(answer) {
-			err = c.unreadable(r, body, errors.New("it lacks what Ylem answers"))
+	r := request.Request{Op: op, Method: http.MethodGet, Path: append([]string{"stats", string(subject), uuid}, path...)}
+	return request.ReadShared(ctx, c.Client, r, func(a *request.Answer) (answer T, err error) {
+		body, err := request.ReadAll(a, request.MaxBody)
+		if err != nil {
+			return answer, err
 		}
-	}
-	if err != nil {
-		e := c.newError(r, nil, cmp.Or(context.Cause(ctx), err))
-		e.StatusCode, e.brokeOff = resp.StatusCode, brokeOff
-		return answer, e
-	}
-	return answer, nil
+		if err := json.Unmarshal(body, &answer); err != nil {
+			return answer, c.Unreadable(r, body, fmt.Errorf("it is not the JSON expected (%w)", err))
+		}
+		if !complete(answer) {
+			return answer, c.Unreadable(r, body, errors.New("it lacks what Ylem answers"))
+		}
+		return answer, nil
+	})
 }

@@ -12,6 +12,8 @@ import (
 	"time"
 
 	"github.com/ylem-co/terraform-provider-ylem/internal/ylem"
+	"github.com/ylem-co/terraform-provider-ylem/internal/ylem/fake"
+	"github.com/ylem-co/terraform-provider-ylem/internal/ylem/request"
 )
 
 func TestStats(t *testing.T) {
@@ -26,14 +28,14 @@ func TestStats(t *testing.T) {
 		},
 		"open source, the last run before the window": {
 			`{"num_of_successes":0,"num_of_failures":0,"average_duration":0,"is_last_run_successful":true,"last_run_duration":1,"last_run_executed_at":"2024-01-10 10:00:00"}`,
-			ylem.Stats{IsLastRunSuccessful: true, LastRunDuration: 1, LastRunExecutedAt: day(10, 10, 0, 0)},
+			ylem.Stats{IsLastRunSuccessful: true, LastRunDuration: 1, LastRunExecutedAt: fake.Day(10, 10, 0, 0)},
 		},
 		"open source, never ran": {
 			`{"num_of_successes":0,"num_of_failures":0,"average_duration":0,"is_last_run_successful":false,"last_run_duration":0,"last_run_executed_at":"0001-01-01 00:00:00"}`,
 			ylem.Stats{},
 		},
 		"reference": {
-			fixture(t, "reference_stats.json"),
+			fake.Fixture(t, "reference_stats.json"),
 			ylem.Stats{
 				NumOfSuccesses: 12, NumOfFailures: 3, AverageDuration: 573, IsLastRunSuccessful: true,
 				LastRunDuration: 105, LastRunExecutedAt: time.Date(2024, 3, 22, 12, 57, 49, 0, time.UTC),
@@ -47,8 +49,8 @@ func TestStats(t *testing.T) {
 		for _, subject := range []ylem.Subject{ylem.Pipelines, ylem.Tasks} {
 			t.Run(name+", "+string(subject), func(t *testing.T) {
 				t.Parallel()
-				f := newFake(t, answerJSON(test.body))
-				got, err := newClient(t, f).Stats(t.Context(), subject, strings.ToUpper(taskUUID), day(1, 14, 23, 1), day(31, 23, 59, 59).In(time.FixedZone("west", -3600)))
+				f := fake.New(t, fake.AnswerJSON(test.body))
+				got, err := fake.NewClient(t, f).Stats(t.Context(), subject, strings.ToUpper(fake.TaskUUID), fake.Day(1, 14, 23, 1), fake.Day(31, 23, 59, 59).In(time.FixedZone("west", -3600)))
 				if err != nil {
 					t.Fatal(err)
 				}
@@ -58,8 +60,8 @@ func TestStats(t *testing.T) {
 				if got.LastRunExecutedAt.IsZero() != test.want.LastRunExecutedAt.IsZero() {
 					t.Errorf("last run at %v", got.LastRunExecutedAt)
 				}
-				want := "/v1/stats/" + string(subject) + "/" + taskUUID + "/stats/2024-01-01%2014:23:01/2024-01-31%2023:59:59"
-				if r := f.calls()[0]; r.Method != http.MethodGet || r.Path != want || r.Query != "" {
+				want := "/v1/stats/" + string(subject) + "/" + fake.TaskUUID + "/stats/2024-01-01%2014:23:01/2024-01-31%2023:59:59"
+				if r := f.Calls()[0]; r.Method != http.MethodGet || r.Path != want || r.Query != "" {
 					t.Errorf("request is %s %s?%s, want GET %s", r.Method, r.Path, r.Query, want)
 				}
 			})
@@ -73,23 +75,23 @@ func TestLastRun(t *testing.T) {
 		body string
 		want ylem.LastRun
 	}{
-		"open source": {lastRun, ylem.LastRun{IsSuccessful: true, Duration: 7, ExecutedAt: time.Date(2025, 12, 31, 23, 59, 59, 0, time.UTC)}},
+		"open source": {fake.LastRun, ylem.LastRun{IsSuccessful: true, Duration: 7, ExecutedAt: time.Date(2025, 12, 31, 23, 59, 59, 0, time.UTC)}},
 		"open source, failed": {
 			`{"is_successful":false,"duration":77,"executed_at":"2024-05-01 00:00:00"}`,
 			ylem.LastRun{Duration: 77, ExecutedAt: time.Date(2024, 5, 1, 0, 0, 0, 0, time.UTC)},
 		},
-		"reference": {fixture(t, "reference_last_run.json"), ylem.LastRun{IsSuccessful: true, Duration: 105, ExecutedAt: time.Date(2024, 3, 22, 12, 57, 49, 0, time.UTC)}},
+		"reference": {fake.Fixture(t, "reference_last_run.json"), ylem.LastRun{IsSuccessful: true, Duration: 105, ExecutedAt: time.Date(2024, 3, 22, 12, 57, 49, 0, time.UTC)}},
 		"never":     {`{"is_successful":false,"duration":0,"executed_at":"0001-01-01 00:00:00"}`, ylem.LastRun{}},
 	} {
 		for _, subject := range []ylem.Subject{ylem.Pipelines, ylem.Tasks} {
 			t.Run(name+", "+string(subject), func(t *testing.T) {
 				t.Parallel()
-				f := newFake(t, answerJSON(test.body))
-				got, err := newClient(t, f).LastRun(t.Context(), subject, strings.ToUpper(taskUUID))
+				f := fake.New(t, fake.AnswerJSON(test.body))
+				got, err := fake.NewClient(t, f).LastRun(t.Context(), subject, strings.ToUpper(fake.TaskUUID))
 				if err != nil || got != test.want {
 					t.Errorf("got %+v (%v), want %+v", got, err, test.want)
 				}
-				if r := f.calls()[0]; r.Method != http.MethodGet || r.Path != "/v1/stats/"+string(subject)+"/"+taskUUID+"/last-run/stats" {
+				if r := f.Calls()[0]; r.Method != http.MethodGet || r.Path != "/v1/stats/"+string(subject)+"/"+fake.TaskUUID+"/last-run/stats" {
 					t.Errorf("request is %s %s", r.Method, r.Path)
 				}
 			})
@@ -103,18 +105,18 @@ func TestLastRunForbidden(t *testing.T) {
 		handler              http.HandlerFunc
 		noData, missingScope bool
 	}{
-		"never ran, unknown or another organization's": {answer(403, forbidden, "Content-Type", typeJSON, "X-Content-Type-Options", "nosniff"), true, false},
-		"without the scope":                            {answer(403, ""), false, true},
-		"a firewall's":                                 {answer(403, `{"message":"Request blocked by rule 942100"}`, "Content-Type", typeJSON), false, false},
+		"never ran, unknown or another organization's": {fake.Answer(403, fake.Forbidden, "Content-Type", fake.TypeJSON, "X-Content-Type-Options", "nosniff"), true, false},
+		"without the scope":                            {fake.Answer(403, ""), false, true},
+		"a firewall's":                                 {fake.Answer(403, `{"message":"Request blocked by rule 942100"}`, "Content-Type", fake.TypeJSON), false, false},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			f := newFake(t, test.handler)
-			run, err := newClient(t, f).LastRun(t.Context(), ylem.Pipelines, pipelineUUID)
-			if e := asError(t, err); e.NoData() != test.noData || e.MissingScope() != test.missingScope || run != (ylem.LastRun{}) {
+			f := fake.New(t, test.handler)
+			run, err := fake.NewClient(t, f).LastRun(t.Context(), ylem.Pipelines, fake.PipelineUUID)
+			if e := fake.AsError(t, err); e.NoData() != test.noData || e.MissingScope() != test.missingScope || run != (ylem.LastRun{}) {
 				t.Errorf("NoData %t, MissingScope %t, %+v, %v", e.NoData(), e.MissingScope(), run, err)
 			}
-			if got := len(f.calls()); got != 1 {
+			if got := len(f.Calls()); got != 1 {
 				t.Errorf("%d calls, want 1", got)
 			}
 		})
@@ -132,8 +134,8 @@ func TestForeignStatsAnswers(t *testing.T) {
 		"HTML":         "<html><title>Log in</title></html>",
 		"an array":     "[]",
 		"a string":     `"ok"`,
-		"cut":          lastRun[:30],
-		"more after":   lastRun + "{}",
+		"cut":          fake.LastRun[:30],
+		"more after":   fake.LastRun + "{}",
 		"other types":  `{"num_of_successes":"many","duration":"long"}`,
 		"bad time":     `{"executed_at":"yesterday","last_run_executed_at":"yesterday"}`,
 		"number time":  `{"executed_at":1706711000,"last_run_executed_at":1706711000}`,
@@ -141,14 +143,14 @@ func TestForeignStatsAnswers(t *testing.T) {
 		for _, call := range []string{"stats", "last run"} {
 			t.Run(name+", "+call, func(t *testing.T) {
 				t.Parallel()
-				err := calls[call](t.Context(), newClient(t, newFake(t, answerJSON(body))), pipelineUUID)
+				err := fake.Calls[call](t.Context(), fake.NewClient(t, fake.New(t, fake.AnswerJSON(body))), fake.PipelineUUID)
 				if err == nil {
 					t.Fatal("accepted")
 				}
-				if e := asError(t, err); e.StatusCode != http.StatusOK || e.Err == nil || e.NoData() || e.MissingScope() {
+				if e := fake.AsError(t, err); e.StatusCode != http.StatusOK || e.Err == nil || e.NoData() || e.MissingScope() {
 					t.Errorf("error is %+v", e)
 				}
-				checkText(t, err.Error())
+				fake.CheckText(t, err.Error())
 			})
 		}
 	}
@@ -156,19 +158,19 @@ func TestForeignStatsAnswers(t *testing.T) {
 
 const notADateTime = `{"code":400,"message":"Bad Request","errors":["parsing time \"2024-01-01\" as \"2006-01-02 15:04:05\": cannot parse \"\" as \"15\""]}` + "\n"
 
-const aggregatedPath = "/v1/stats/pipelines/" + pipelineUUID + "/aggregated-stats/"
+const aggregatedPath = "/v1/stats/pipelines/" + fake.PipelineUUID + "/aggregated-stats/"
 
 // dateServer answers only the one form of the date.
-func dateServer(t *testing.T, scope, accepts, body string) *fake {
+func dateServer(t *testing.T, scope, accepts, body string) *fake.Server {
 	t.Helper()
-	f := newFake(t, func(w http.ResponseWriter, r *http.Request) {
+	f := fake.New(t, func(w http.ResponseWriter, r *http.Request) {
 		if strings.Contains(r.URL.EscapedPath(), "/aggregated-stats/"+accepts+"/") {
-			answerJSON(body)(w, r)
+			fake.AnswerJSON(body)(w, r)
 			return
 		}
-		answer(http.StatusBadRequest, notADateTime, "Content-Type", typeJSON)(w, r)
+		fake.Answer(http.StatusBadRequest, notADateTime, "Content-Type", fake.TypeJSON)(w, r)
 	})
-	f.token = func(w http.ResponseWriter, _ *http.Request) { grant(w, 1, 86400, scope) }
+	f.Token = func(w http.ResponseWriter, _ *http.Request) { fake.Grant(w, 1, 86400, scope) }
 	return f
 }
 
@@ -179,8 +181,8 @@ const (
 
 func TestAggregatedStatsOpenSource(t *testing.T) {
 	t.Parallel()
-	f := dateServer(t, "stats:read,pipelines:run", dateTimeForm, fixture(t, "open_source_aggregated_stats.json"))
-	got, err := newClient(t, f).AggregatedStats(t.Context(), ylem.Pipelines, strings.ToUpper(pipelineUUID), day(1, 0, 0, 0), "day", 1000)
+	f := dateServer(t, "stats:read,pipelines:run", dateTimeForm, fake.Fixture(t, "open_source_aggregated_stats.json"))
+	got, err := fake.NewClient(t, f).AggregatedStats(t.Context(), ylem.Pipelines, strings.ToUpper(fake.PipelineUUID), fake.Day(1, 0, 0, 0), "day", 1000)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -195,19 +197,19 @@ func TestAggregatedStatsOpenSource(t *testing.T) {
 		t.Errorf("days are %v, want %v", days, want)
 	}
 	if want := (ylem.AggregatedStats{
-		DateFrom: day(20, 0, 0, 0), DateTo: day(20, 23, 59, 59), NumOfSuccesses: 0, NumOfFailures: 1, AverageDuration: 250,
+		DateFrom: fake.Day(20, 0, 0, 0), DateTo: fake.Day(20, 23, 59, 59), NumOfSuccesses: 0, NumOfFailures: 1, AverageDuration: 250,
 	}); got[1] != want {
 		t.Errorf("got %+v, want %+v", got[1], want)
 	}
-	if len(f.calls()) != 1 || f.calls()[0].Path != aggregatedPath+dateTimeForm+"/day/1000" {
-		t.Errorf("calls are %+v", f.calls())
+	if len(f.Calls()) != 1 || f.Calls()[0].Path != aggregatedPath+dateTimeForm+"/day/1000" {
+		t.Errorf("calls are %+v", f.Calls())
 	}
 }
 
 func TestAggregatedStatsReference(t *testing.T) {
 	t.Parallel()
-	f := newFake(t, answerJSON(fixture(t, "reference_aggregated_stats.json")))
-	got, err := newClient(t, f).AggregatedStats(t.Context(), ylem.Tasks, taskUUID, time.Date(2020, 1, 1, 5, 0, 0, 0, time.UTC), "month", 12)
+	f := fake.New(t, fake.AnswerJSON(fake.Fixture(t, "reference_aggregated_stats.json")))
+	got, err := fake.NewClient(t, f).AggregatedStats(t.Context(), ylem.Tasks, fake.TaskUUID, time.Date(2020, 1, 1, 5, 0, 0, 0, time.UTC), "month", 12)
 	if err != nil || len(got) != 3 {
 		t.Fatalf("got %+v (%v)", got, err)
 	}
@@ -215,7 +217,7 @@ func TestAggregatedStatsReference(t *testing.T) {
 	if want := (ylem.AggregatedStats{DateFrom: date(1, 1), DateTo: date(1, 31), NumOfSuccesses: 30, NumOfFailures: 1, AverageDuration: 120}); got[0] != want {
 		t.Errorf("got %+v, want %+v", got[0], want)
 	}
-	if r := f.calls()[0]; !strings.HasPrefix(r.Path, "/v1/stats/tasks/"+taskUUID+"/aggregated-stats/2020-01-01%20") || !strings.HasSuffix(r.Path, "/month/12") {
+	if r := f.Calls()[0]; !strings.HasPrefix(r.Path, "/v1/stats/tasks/"+fake.TaskUUID+"/aggregated-stats/2020-01-01%20") || !strings.HasSuffix(r.Path, "/month/12") {
 		t.Errorf("request is %s", r.Path)
 	}
 }
@@ -226,13 +228,13 @@ func TestAggregatedStatsBodies(t *testing.T) {
 		"null": true, "[]": true, " [ ]\n": true,
 		"": false, "{}": false, "<html>": false, "[": false, `[{"date_from":"yesterday"}]`: false, "[]x": false, `"x"`: false,
 	} {
-		f := newFake(t, answerJSON(body))
-		got, err := newClient(t, f).AggregatedStats(t.Context(), ylem.Pipelines, pipelineUUID, day(1, 0, 0, 0), "day", 1)
+		f := fake.New(t, fake.AnswerJSON(body))
+		got, err := fake.NewClient(t, f).AggregatedStats(t.Context(), ylem.Pipelines, fake.PipelineUUID, fake.Day(1, 0, 0, 0), "day", 1)
 		if ok && (err != nil || len(got) != 0 || got == nil) {
 			t.Errorf("%q: %#v (%v), want an empty list", body, got, err)
 		}
-		if !ok && (err == nil || asError(t, err).StatusCode != http.StatusOK || len(f.calls()) != 1) {
-			t.Errorf("%q: %#v (%v) after %d calls", body, got, err, len(f.calls()))
+		if !ok && (err == nil || fake.AsError(t, err).StatusCode != http.StatusOK || len(f.Calls()) != 1) {
+			t.Errorf("%q: %#v (%v) after %d calls", body, got, err, len(f.Calls()))
 		}
 	}
 }
@@ -253,17 +255,17 @@ func TestAggregatedStatsDateForms(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			f := dateServer(t, test.scope, test.accepts, "[]")
-			client := newClient(t, f)
+			client := fake.NewClient(t, f)
 			seen := 0
 			for i, want := range test.want {
-				if _, err := client.AggregatedStats(t.Context(), ylem.Pipelines, pipelineUUID, day(1, 0, 0, 0), "day", 7); err != nil {
+				if _, err := client.AggregatedStats(t.Context(), ylem.Pipelines, fake.PipelineUUID, fake.Day(1, 0, 0, 0), "day", 7); err != nil {
 					t.Fatal(err)
 				}
 				var got []string
-				for _, r := range f.calls()[seen:] {
+				for _, r := range f.Calls()[seen:] {
 					got = append(got, strings.TrimSuffix(strings.TrimPrefix(r.Path, aggregatedPath), "/day/7"))
 				}
-				seen = len(f.calls())
+				seen = len(f.Calls())
 				if !slices.Equal(got, want) {
 					t.Errorf("call %d sent %v, want %v", i+1, got, want)
 				}
@@ -278,27 +280,27 @@ func TestAggregatedStatsRefusedForAnotherReason(t *testing.T) {
 	api := func(second http.HandlerFunc) http.HandlerFunc {
 		return func(w http.ResponseWriter, r *http.Request) {
 			if strings.Contains(r.URL.EscapedPath(), dateTimeForm) {
-				answer(400, reason, "Content-Type", typeJSON)(w, r)
+				fake.Answer(400, reason, "Content-Type", fake.TypeJSON)(w, r)
 				return
 			}
 			second(w, r)
 		}
 	}
 	read := func(ctx context.Context, client *ylem.Client) error {
-		_, err := client.AggregatedStats(ctx, ylem.Pipelines, pipelineUUID, day(1, 0, 0, 0), "hour", 1)
+		_, err := client.AggregatedStats(ctx, ylem.Pipelines, fake.PipelineUUID, fake.Day(1, 0, 0, 0), "hour", 1)
 		return err
 	}
 
 	t.Run("both are refused: the first answer tells why", func(t *testing.T) {
 		t.Parallel()
-		f := newFake(t, api(answer(400, notADateTime, "Content-Type", typeJSON)))
-		client := newClient(t, f)
+		f := fake.New(t, api(fake.Answer(400, notADateTime, "Content-Type", fake.TypeJSON)))
+		client := fake.NewClient(t, f)
 		for range 2 {
-			if e := asError(t, read(t.Context(), client)); e.StatusCode != 400 || e.Message != "Bad Request: must be a valid value" {
+			if e := fake.AsError(t, read(t.Context(), client)); e.StatusCode != 400 || e.Message != "Bad Request: must be a valid value" {
 				t.Errorf("error is %+v", e)
 			}
 		}
-		if got := f.calls(); len(got) != 4 || got[2].Path != got[0].Path {
+		if got := f.Calls(); len(got) != 4 || got[2].Path != got[0].Path {
 			t.Errorf("calls are %+v", got)
 		}
 	})
@@ -306,9 +308,9 @@ func TestAggregatedStatsRefusedForAnotherReason(t *testing.T) {
 	t.Run("other refusals are no question of dates", func(t *testing.T) {
 		t.Parallel()
 		for _, status := range []int{403, 404} {
-			f := newFake(t, answer(status, ""))
-			if e := asError(t, read(t.Context(), newClient(t, f))); e.StatusCode != status || len(f.calls()) != 1 {
-				t.Errorf("%d calls, %+v", len(f.calls()), e)
+			f := fake.New(t, fake.Answer(status, ""))
+			if e := fake.AsError(t, read(t.Context(), fake.NewClient(t, f))); e.StatusCode != status || len(f.Calls()) != 1 {
+				t.Errorf("%d calls, %+v", len(f.Calls()), e)
 			}
 		}
 	})
@@ -316,7 +318,7 @@ func TestAggregatedStatsRefusedForAnotherReason(t *testing.T) {
 	t.Run("canceled during the second", func(t *testing.T) {
 		t.Parallel()
 		synctest.Test(t, func(t *testing.T) {
-			client, _ := newPipeClient(t, newFake(t, api(stall)))
+			client, _ := fake.NewPipeClient(t, fake.New(t, api(fake.Stall)))
 			ctx, cancel := context.WithCancel(t.Context())
 			time.AfterFunc(time.Second, cancel)
 			if err := read(ctx, client); !errors.Is(err, context.Canceled) {
@@ -327,8 +329,8 @@ func TestAggregatedStatsRefusedForAnotherReason(t *testing.T) {
 
 	t.Run("the second is answered by a server in trouble", func(t *testing.T) {
 		t.Parallel()
-		client := newClient(t, newFake(t, api(answer(503, ""))))
-		if e := asError(t, read(t.Context(), client)); e.StatusCode != 503 {
+		client := fake.NewClient(t, fake.New(t, api(fake.Answer(503, ""))))
+		if e := fake.AsError(t, read(t.Context(), client)); e.StatusCode != 503 {
 			t.Errorf("error is %v, and does not tell that the other form was never judged", e)
 		}
 	})
@@ -345,20 +347,19 @@ func (f roundTripper) RoundTrip(r *http.Request) (*http.Response, error) {
 
 func BenchmarkDecodeStats(b *testing.B) {
 	const body = `{"num_of_successes":2,"num_of_failures":4,"average_duration":573,"is_last_run_successful":false,"last_run_duration":16,"last_run_executed_at":"2024-06-05 08:00:00"}`
-	client, err := ylem.New(ylem.Config{ClientID: "client-id", ClientSecret: "client-secret"})
-	if err != nil {
-		b.Fatal(err)
-	}
-	client.SetTransport(roundTripper(func(r *http.Request) string {
+	client, err := ylem.New(request.Config{ClientID: "client-id", ClientSecret: "client-secret", Transport: roundTripper(func(r *http.Request) string {
 		if r.Method == http.MethodPost {
 			return `{"access_token":"TOKEN-1","token_type":"Bearer"}`
 		}
 		return body
-	}))
+	})})
+	if err != nil {
+		b.Fatal(err)
+	}
 	b.SetBytes(int64(len(body)))
 	b.ReportAllocs()
 	for b.Loop() {
-		stats, err := client.Stats(b.Context(), ylem.Pipelines, pipelineUUID, day(1, 0, 0, 0), day(31, 0, 0, 0))
+		stats, err := client.Stats(b.Context(), ylem.Pipelines, fake.PipelineUUID, fake.Day(1, 0, 0, 0), fake.Day(31, 0, 0, 0))
 		if err != nil || stats.NumOfFailures != 4 {
 			b.Fatal(stats, err)
 		}

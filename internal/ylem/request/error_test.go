@@ -1,4 +1,4 @@
-package ylem_test
+package request_test
 
 import (
 	"bytes"
@@ -19,24 +19,13 @@ import (
 	"unicode/utf8"
 
 	"github.com/ylem-co/terraform-provider-ylem/internal/ylem"
+	"github.com/ylem-co/terraform-provider-ylem/internal/ylem/fake"
+	"github.com/ylem-co/terraform-provider-ylem/internal/ylem/request"
 )
-
-const forbidden = `{"code":403,"message":"Forbidden"}` + "\n"
-
-// checkText holds for every error's text: one line, printable, and no longer than a person reads.
-func checkText(t *testing.T, text string) {
-	t.Helper()
-	if !utf8.ValidString(text) || strings.ContainsFunc(text, func(r rune) bool { return !unicode.IsPrint(r) }) {
-		t.Errorf("not one printable line: %q", text)
-	}
-	if len(text) > 4000 {
-		t.Errorf("%d bytes long: %.100q…", len(text), text)
-	}
-}
 
 func TestErrorBodies(t *testing.T) {
 	t.Parallel()
-	long := strings.Repeat("x", ylem.MaxMessage) + "…"
+	long := strings.Repeat("x", request.MaxMessage) + "…"
 	for name, test := range map[string]struct {
 		status               int
 		contentType, body    string
@@ -44,44 +33,44 @@ func TestErrorBodies(t *testing.T) {
 		missingScope, noData bool
 	}{
 		"gateway, no scope": {403, "", "", "", true, false},
-		"gateway, no route": {404, typeText, "404 page not found\n", "404 page not found", false, false},
+		"gateway, no route": {404, fake.TypeText, "404 page not found\n", "404 page not found", false, false},
 		"gateway, service down": {
-			418, typeJSON, `{"code":500,"message":"Internal error"}` + "\n", "Internal error", false, false,
+			418, fake.TypeJSON, `{"code":500,"message":"Internal error"}` + "\n", "Internal error", false, false,
 		},
-		"gateway, bad escape":      {400, typeText, "400 Bad Request", "400 Bad Request", false, false},
+		"gateway, bad escape":      {400, fake.TypeText, "400 Bad Request", "400 Bad Request", false, false},
 		"gateway, wrong method":    {405, "", "", "", false, false},
-		"pipelines, body removed":  {404, typeJSON, "", "", false, false},
-		"pipelines, paused":        {403, typeJSON, "", "", false, false},
-		"statistics, nothing ever": {403, typeJSON, forbidden, "Forbidden", false, true},
+		"pipelines, body removed":  {404, fake.TypeJSON, "", "", false, false},
+		"pipelines, paused":        {403, fake.TypeJSON, "", "", false, false},
+		"statistics, nothing ever": {403, fake.TypeJSON, fake.Forbidden, "Forbidden", false, true},
 		"statistics, every fault": {
-			400, typeJSON,
+			400, fake.TypeJSON,
 			`{"code":400,"message":"Bad Request","errors":["must be a valid UUID v4","must be a valid value","must contain digits only"]}` + "\n",
 			"Bad Request: must be a valid UUID v4: must be a valid value: must contain digits only", false, false,
 		},
 		"statistics, quotes in the fault": {
-			400, typeJSON,
+			400, fake.TypeJSON,
 			`{"code":400,"message":"Bad Request","errors":["parsing time \"2024-01-01\" as \"2006-01-02 15:04:05\": cannot parse \"\" as \"15\""]}` + "\n",
 			`Bad Request: parsing time "2024-01-01" as "2006-01-02 15:04:05": cannot parse "" as "15"`, false, false,
 		},
-		"OAuth": {400, typeJSON, invalidScope, "invalid_scope: The requested scope is invalid, unknown, or malformed", false, false},
+		"OAuth": {400, fake.TypeJSON, invalidScope, "invalid_scope: The requested scope is invalid, unknown, or malformed", false, false},
 		"HTML": {
-			404, typeHTML, "<html>\r\n<head><title>404 Not Found</title></head>\r\n\r\n</html>\r\n",
+			404, fake.TypeHTML, "<html>\r\n<head><title>404 Not Found</title></head>\r\n\r\n</html>\r\n",
 			"<html> <head><title>404 Not Found</title></head> </html>", false, false,
 		},
-		"HTML that forbids":       {403, typeHTML, "<h1>Access denied</h1>", "<h1>Access denied</h1>", false, false},
-		"text that forbids":       {403, typeText, "RBAC: access denied", "RBAC: access denied", false, false},
-		"other JSON":              {404, typeJSON, `{"detail":"no"}`, `{"detail":"no"}`, false, false},
-		"JSON of another shape":   {404, typeJSON, `{"message":["no"]}`, `{"message":["no"]}`, false, false},
-		"a JSON string":           {404, typeJSON, `"no"`, `"no"`, false, false},
-		"broken JSON":             {404, typeJSON, `{"message":"no`, `{"message":"no`, false, false},
-		"only white space":        {404, typeText, " \r\n\t ", "", false, false},
-		"control characters":      {404, typeText, "a\x00b\x1b[31mred\x1b[0m\a\u202ec\u0085d", "a b [31mred [0m c d", false, false},
-		"control characters JSON": {404, typeJSON, `{"message":"a\u001b[31m\nb\u0000"}`, "a [31m b", false, false},
-		"invalid UTF-8":           {404, typeText, "caf\xe9 \xff\xfe!", "caf\uFFFD \uFFFD!", false, false},
-		"not Latin":               {404, typeText, "не найдено", "не найдено", false, false},
-		"huge":                    {404, typeText, strings.Repeat("x", 1<<20), long, false, false},
-		"huge JSON":               {404, typeJSON, `{"message":"` + strings.Repeat("x", 60_000) + `"}`, long, false, false},
-		"as long as can be":       {404, typeText, strings.Repeat("x", ylem.MaxMessage), strings.Repeat("x", ylem.MaxMessage), false, false},
+		"HTML that forbids":       {403, fake.TypeHTML, "<h1>Access denied</h1>", "<h1>Access denied</h1>", false, false},
+		"text that forbids":       {403, fake.TypeText, "RBAC: access denied", "RBAC: access denied", false, false},
+		"other JSON":              {404, fake.TypeJSON, `{"detail":"no"}`, `{"detail":"no"}`, false, false},
+		"JSON of another shape":   {404, fake.TypeJSON, `{"message":["no"]}`, `{"message":["no"]}`, false, false},
+		"a JSON string":           {404, fake.TypeJSON, `"no"`, `"no"`, false, false},
+		"broken JSON":             {404, fake.TypeJSON, `{"message":"no`, `{"message":"no`, false, false},
+		"only white space":        {404, fake.TypeText, " \r\n\t ", "", false, false},
+		"control characters":      {404, fake.TypeText, "a\x00b\x1b[31mred\x1b[0m\a\u202ec\u0085d", "a b [31mred [0m c d", false, false},
+		"control characters JSON": {404, fake.TypeJSON, `{"message":"a\u001b[31m\nb\u0000"}`, "a [31m b", false, false},
+		"invalid UTF-8":           {404, fake.TypeText, "caf\xe9 \xff\xfe!", "caf\uFFFD \uFFFD!", false, false},
+		"not Latin":               {404, fake.TypeText, "не найдено", "не найдено", false, false},
+		"huge":                    {404, fake.TypeText, strings.Repeat("x", 1<<20), long, false, false},
+		"huge JSON":               {404, fake.TypeJSON, `{"message":"` + strings.Repeat("x", 60_000) + `"}`, long, false, false},
+		"as long as can be":       {404, fake.TypeText, strings.Repeat("x", request.MaxMessage), strings.Repeat("x", request.MaxMessage), false, false},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -89,9 +78,9 @@ func TestErrorBodies(t *testing.T) {
 			if test.contentType != "" {
 				headers = []string{"Content-Type", test.contentType}
 			}
-			f := newFake(t, answer(test.status, test.body, headers...))
-			err := calls["last run"](t.Context(), newClient(t, f), pipelineUUID)
-			e := asError(t, err)
+			f := fake.New(t, fake.Answer(test.status, test.body, headers...))
+			err := fake.Calls["last run"](t.Context(), fake.NewClient(t, f), fake.PipelineUUID)
+			e := fake.AsError(t, err)
 			if e.StatusCode != test.status || e.Message != test.message || e.ContentType != test.contentType || e.Code != "" || e.Location != "" {
 				t.Errorf("error is %+v", e)
 			}
@@ -101,11 +90,11 @@ func TestErrorBodies(t *testing.T) {
 			if e.NoData() != test.noData {
 				t.Errorf("NoData is %t", e.NoData())
 			}
-			path := prefix + "/v1/stats/pipelines/" + pipelineUUID + "/last-run/stats"
-			if e.Op != ylem.OpLastRun || e.Method != http.MethodGet || !strings.HasSuffix(e.URL, path) {
+			path := fake.Prefix + "/v1/stats/pipelines/" + fake.PipelineUUID + "/last-run/stats"
+			if e.Op != request.OpLastRun || e.Method != http.MethodGet || !strings.HasSuffix(e.URL, path) {
 				t.Errorf("error is of %s: %s %s", e.Op, e.Method, e.URL)
 			}
-			checkText(t, err.Error())
+			fake.CheckText(t, err.Error())
 			for _, want := range []string{
 				"could not read the last run: GET http://", path, fmt.Sprintf("%d %s", test.status, http.StatusText(test.status)), test.message,
 			} {
@@ -119,16 +108,16 @@ func TestErrorBodies(t *testing.T) {
 
 func TestErrorText(t *testing.T) {
 	t.Parallel()
-	for want, e := range map[string]*ylem.Error{
-		"could not run the pipeline: no such thing": {Op: ylem.OpRun, Err: errors.New("no such thing")},
+	for want, e := range map[string]*request.Error{
+		"could not run the pipeline: no such thing": {Op: request.OpRun, Err: errors.New("no such thing")},
 		"could not get an access token: POST https://h/v1/oauth/token: 401 Unauthorized: invalid_client: Client authentication failed": {
-			Op: ylem.OpToken, Method: "POST", URL: "https://h/v1/oauth/token", StatusCode: 401, Code: "invalid_client", Message: "Client authentication failed",
+			Op: request.OpToken, Method: "POST", URL: "https://h/v1/oauth/token", StatusCode: 401, Code: "invalid_client", Message: "Client authentication failed",
 		},
 		"could not read the logs: GET https://h/x: 302 Found, redirecting to https://h/login": {
-			Op: ylem.OpLogs, Method: "GET", URL: "https://h/x", StatusCode: 302, Location: "https://h/login",
+			Op: request.OpLogs, Method: "GET", URL: "https://h/x", StatusCode: 302, Location: "https://h/login",
 		},
 		"could not read the statistics: GET https://h/x: unexpected EOF": {
-			Op: ylem.OpStats, Method: "GET", URL: "https://h/x", Err: io.ErrUnexpectedEOF,
+			Op: request.OpStats, Method: "GET", URL: "https://h/x", Err: io.ErrUnexpectedEOF,
 		},
 	} {
 		if got := e.Error(); got != want {
@@ -160,8 +149,8 @@ func TestErrorBodyWithoutEnd(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			synctest.Test(t, func(t *testing.T) {
-				client, _ := newPipeClient(t, newFake(t, write))
-				e := asError(t, callLastRun(t.Context(), client))
+				client, _ := fake.NewPipeClient(t, fake.New(t, write))
+				e := fake.AsError(t, fake.CallLastRun(t.Context(), client))
 				if e.StatusCode != http.StatusNotFound || !strings.HasPrefix(e.Message, "xxx") {
 					t.Errorf("error is %+v", e)
 				}
@@ -172,22 +161,22 @@ func TestErrorBodyWithoutEnd(t *testing.T) {
 
 func TestRedirectsAreNotFollowed(t *testing.T) {
 	t.Parallel()
-	for name, call := range calls {
+	for name, call := range fake.Calls {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			f := newFake(t, func(w http.ResponseWriter, r *http.Request) {
-				answer(http.StatusTemporaryRedirect, "", "Location", "https://login.test/\xff?to="+r.URL.EscapedPath())(w, r)
+			f := fake.New(t, func(w http.ResponseWriter, r *http.Request) {
+				fake.Answer(http.StatusTemporaryRedirect, "", "Location", "https://login.test/\xff?to="+r.URL.EscapedPath())(w, r)
 			})
-			err := call(t.Context(), newClient(t, f), pipelineUUID)
-			e := asError(t, err)
+			err := call(t.Context(), fake.NewClient(t, f), fake.PipelineUUID)
+			e := fake.AsError(t, err)
 			if e.StatusCode != http.StatusTemporaryRedirect || !strings.HasPrefix(e.Location, "https://login.test/") || e.MaybeStarted {
 				t.Errorf("error is %+v", e)
 			}
 			if !strings.Contains(err.Error(), "307 Temporary Redirect, redirecting to "+e.Location) {
 				t.Errorf("error is %q", err)
 			}
-			checkText(t, err.Error())
-			if got := len(f.calls()); got != 1 {
+			fake.CheckText(t, err.Error())
+			if got := len(f.Calls()); got != 1 {
 				t.Errorf("%d calls, want 1", got)
 			}
 		})
@@ -199,17 +188,17 @@ func TestRedirectsAreNotFollowed(t *testing.T) {
 func TestRefusalsOfTheTokenEndpoint(t *testing.T) {
 	t.Parallel()
 	for name, token := range map[string]http.HandlerFunc{
-		"JSON":  answer(403, forbidden, "Content-Type", typeJSON),
-		"OAuth": answer(403, `{"error":"access_denied","error_description":"No"}`, "Content-Type", typeJSON),
-		"HTML":  answer(403, "<h1>Access denied</h1>", "Content-Type", typeHTML),
-		"empty": answer(403, ""),
+		"JSON":  fake.Answer(403, fake.Forbidden, "Content-Type", fake.TypeJSON),
+		"OAuth": fake.Answer(403, `{"error":"access_denied","error_description":"No"}`, "Content-Type", fake.TypeJSON),
+		"HTML":  fake.Answer(403, "<h1>Access denied</h1>", "Content-Type", fake.TypeHTML),
+		"empty": fake.Answer(403, ""),
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			f := newFake(t, answerJSON(lastRun))
-			f.token = token
-			e := asError(t, callLastRun(t.Context(), newClient(t, f)))
-			if e.Op != ylem.OpToken || e.StatusCode != 403 || e.NoData() || e.MissingScope() {
+			f := fake.New(t, fake.AnswerJSON(fake.LastRun))
+			f.Token = token
+			e := fake.AsError(t, fake.CallLastRun(t.Context(), fake.NewClient(t, f)))
+			if e.Op != request.OpToken || e.StatusCode != 403 || e.NoData() || e.MissingScope() {
 				t.Errorf("NoData %t, MissingScope %t of %v", e.NoData(), e.MissingScope(), e)
 			}
 		})
@@ -255,22 +244,22 @@ func TestSecretsAreNeverShown(t *testing.T) {
 		input string
 		api   http.HandlerFunc
 	}{
-		"error, plain":                    {input, write(500, typeText, plain)},
-		"error, HTML":                     {input, write(400, typeHTML, plain)},
-		"error, JSON message":             {input, write(400, typeJSON, message)},
-		"error, JSON faults":              {input, write(400, typeJSON, faults)},
-		"error, JSON of another shape":    {input, write(400, typeJSON, nested)},
-		"error, input longer than shown":  {"hunter2 " + strings.Repeat("x ", 1000), write(500, typeText, plain)},
-		"error, input longer than read":   {"hunter2 " + strings.Repeat("x", ylem.MaxInput-8), write(500, typeText, plain)},
-		"answer, plain":                   {input, write(200, typeText, plain)},
-		"answer, nothing but the request": {input, write(200, typeText, func(seen string) string { return seen })},
-		"answer, JSON of another shape":   {input, write(201, typeJSON, nested)},
-		"answer, input longer than shown": {"hunter2 " + strings.Repeat("x ", 1000), write(200, typeText, plain)},
-		"answer, in a time": {input, write(200, typeJSON, func(seen string) string {
+		"error, plain":                    {input, write(500, fake.TypeText, plain)},
+		"error, HTML":                     {input, write(400, fake.TypeHTML, plain)},
+		"error, JSON message":             {input, write(400, fake.TypeJSON, message)},
+		"error, JSON faults":              {input, write(400, fake.TypeJSON, faults)},
+		"error, JSON of another shape":    {input, write(400, fake.TypeJSON, nested)},
+		"error, input longer than shown":  {"hunter2 " + strings.Repeat("x ", 1000), write(500, fake.TypeText, plain)},
+		"error, input longer than read":   {"hunter2 " + strings.Repeat("x", ylem.MaxInput-8), write(500, fake.TypeText, plain)},
+		"answer, plain":                   {input, write(200, fake.TypeText, plain)},
+		"answer, nothing but the request": {input, write(200, fake.TypeText, func(seen string) string { return seen })},
+		"answer, JSON of another shape":   {input, write(201, fake.TypeJSON, nested)},
+		"answer, input longer than shown": {"hunter2 " + strings.Repeat("x ", 1000), write(200, fake.TypeText, plain)},
+		"answer, in a time": {input, write(200, fake.TypeJSON, func(seen string) string {
 			return `{"executed_at":` + quoted(seen) + `,"last_run_executed_at":` + quoted(seen) + `}`
 		})},
-		"answer, in a row": {input, write(200, typeJSON, func(seen string) string {
-			return `[{"pipeline_run_uuid":"` + runUUID + `","task_uuid":"` + taskUUID + `","date_from":` + quoted(seen) + `,"executed_at":` + quoted(seen) + `}]`
+		"answer, in a row": {input, write(200, fake.TypeJSON, func(seen string) string {
+			return `[{"pipeline_run_uuid":"` + fake.RunUUID + `","task_uuid":"` + fake.TaskUUID + `","date_from":` + quoted(seen) + `,"executed_at":` + quoted(seen) + `}]`
 		})},
 		"redirect": {input, echo(func(w http.ResponseWriter, seen string) {
 			w.Header().Set("Location", "https://login.test/?"+strings.ReplaceAll(seen, "\n", ""))
@@ -281,17 +270,17 @@ func TestSecretsAreNeverShown(t *testing.T) {
 			w.WriteHeader(302)
 		})},
 	} {
-		for call, do := range calls {
+		for call, do := range fake.Calls {
 			t.Run(name+"/"+call, func(t *testing.T) {
 				t.Parallel()
-				client := newClient(t, newFake(t, test.api), func(cfg *ylem.Config) {
+				client := fake.NewClient(t, fake.New(t, test.api), func(cfg *request.Config) {
 					cfg.ClientSecret, cfg.Headers, cfg.MaxRetries = secret, map[string]string{"X-Access": access}, 0
 				})
 				var err error
 				if call == "run" {
-					_, err = client.RunPipeline(t.Context(), pipelineUUID, []byte(test.input))
+					_, err = client.RunPipeline(t.Context(), fake.PipelineUUID, ylem.Input{Body: []byte(test.input), Secret: true})
 				} else {
-					err = do(t.Context(), client, pipelineUUID)
+					err = do(t.Context(), client, fake.PipelineUUID)
 				}
 				if err == nil {
 					t.Skip("no error: what is echoed is no part of this answer")
@@ -302,16 +291,16 @@ func TestSecretsAreNeverShown(t *testing.T) {
 	}
 
 	for name, token := range map[string]http.HandlerFunc{
-		"plain":                  write(400, typeText, plain),
-		"HTML":                   write(502, typeHTML, plain),
-		"OAuth description":      write(400, typeJSON, func(seen string) string { return `{"error":"invalid_client","error_description":` + quoted(seen) + `}` }),
-		"OAuth code":             write(400, typeJSON, func(seen string) string { return `{"error":` + quoted(seen) + `}` }),
-		"JSON message":           write(400, typeJSON, message),
-		"JSON faults":            write(400, typeJSON, faults),
-		"JSON of another shape":  write(400, typeJSON, nested),
-		"answer, plain":          write(200, typeHTML, plain),
-		"answer, without token":  write(200, typeJSON, nested),
-		"answer, of other types": write(200, typeJSON, func(seen string) string { return `{"access_token":1,"expires_in":` + quoted(seen) + `}` }),
+		"plain":                  write(400, fake.TypeText, plain),
+		"HTML":                   write(502, fake.TypeHTML, plain),
+		"OAuth description":      write(400, fake.TypeJSON, func(seen string) string { return `{"error":"invalid_client","error_description":` + quoted(seen) + `}` }),
+		"OAuth code":             write(400, fake.TypeJSON, func(seen string) string { return `{"error":` + quoted(seen) + `}` }),
+		"JSON message":           write(400, fake.TypeJSON, message),
+		"JSON faults":            write(400, fake.TypeJSON, faults),
+		"JSON of another shape":  write(400, fake.TypeJSON, nested),
+		"answer, plain":          write(200, fake.TypeHTML, plain),
+		"answer, without token":  write(200, fake.TypeJSON, nested),
+		"answer, of other types": write(200, fake.TypeJSON, func(seen string) string { return `{"access_token":1,"expires_in":` + quoted(seen) + `}` }),
 		"redirect": echo(func(w http.ResponseWriter, seen string) {
 			w.Header().Set("Location", "https://login.test/?"+strings.ReplaceAll(seen, "\n", "&"))
 			w.WriteHeader(302)
@@ -319,12 +308,12 @@ func TestSecretsAreNeverShown(t *testing.T) {
 	} {
 		t.Run("token endpoint, "+name, func(t *testing.T) {
 			t.Parallel()
-			f := newFake(t, answerJSON(lastRun))
-			f.token = token
-			client := newClient(t, f, func(cfg *ylem.Config) {
+			f := fake.New(t, fake.AnswerJSON(fake.LastRun))
+			f.Token = token
+			client := fake.NewClient(t, f, func(cfg *request.Config) {
 				cfg.ClientSecret, cfg.Headers, cfg.MaxRetries = secret, map[string]string{"X-Access": access}, 0
 			})
-			err := callLastRun(t.Context(), client)
+			err := fake.CallLastRun(t.Context(), client)
 			if err == nil {
 				t.Fatal("no error")
 			}
@@ -334,34 +323,34 @@ func TestSecretsAreNeverShown(t *testing.T) {
 
 	t.Run("one secret is part of another", func(t *testing.T) {
 		t.Parallel()
-		f := newFake(t, write(500, typeText, plain))
-		client := newClient(t, f, func(cfg *ylem.Config) {
+		f := fake.New(t, write(500, fake.TypeText, plain))
+		client := fake.NewClient(t, f, func(cfg *request.Config) {
 			cfg.ClientSecret, cfg.Headers, cfg.MaxRetries = "sesame", map[string]string{"X-Access": "sesame-proxy-pass"}, 0
 		})
-		checkSecrets(t, callLastRun(t.Context(), client), pieces)
+		checkSecrets(t, fake.CallLastRun(t.Context(), client), pieces)
 	})
 
 	t.Run("a token that was replaced meanwhile", func(t *testing.T) {
 		t.Parallel()
 		synctest.Test(t, func(t *testing.T) {
 			proceed := make(chan struct{})
-			f := newFake(t, nil)
-			f.api = func(w http.ResponseWriter, r *http.Request) {
+			f := fake.New(t, nil)
+			f.API = func(w http.ResponseWriter, r *http.Request) {
 				switch {
 				case strings.HasSuffix(r.URL.Path, "/last-run/stats"):
 					<-proceed
-					answer(400, "no good: "+r.Header.Get("Authorization"), "Content-Type", typeText)(w, r)
+					fake.Answer(400, "no good: "+r.Header.Get("Authorization"), "Content-Type", fake.TypeText)(w, r)
 				case r.Header.Get("Authorization") == "Bearer TOKEN-1":
 					w.WriteHeader(http.StatusUnauthorized)
 				default:
-					answer(http.StatusCreated, startedRun)(w, r)
+					fake.Answer(http.StatusCreated, fake.StartedRun)(w, r)
 				}
 			}
-			client, _ := newPipeClient(t, f)
+			client, _ := fake.NewPipeClient(t, f)
 			var wg sync.WaitGroup
-			wg.Go(func() { checkSecrets(t, callLastRun(t.Context(), client), pieces) })
+			wg.Go(func() { checkSecrets(t, fake.CallLastRun(t.Context(), client), pieces) })
 			synctest.Wait()
-			if _, err := client.RunPipeline(t.Context(), pipelineUUID, nil); err != nil {
+			if _, err := client.RunPipeline(t.Context(), fake.PipelineUUID, ylem.Input{}); err != nil {
 				t.Error(err)
 			}
 			close(proceed)
@@ -372,7 +361,7 @@ func TestSecretsAreNeverShown(t *testing.T) {
 
 func checkSecrets(t *testing.T, err error, pieces []string) {
 	t.Helper()
-	e := asError(t, err)
+	e := fake.AsError(t, err)
 	texts := []string{err.Error(), e.Message, e.Code, e.Location}
 	if e.Err != nil {
 		texts = append(texts, e.Err.Error())
@@ -390,19 +379,19 @@ func TestCausesAreFound(t *testing.T) {
 	t.Parallel()
 	t.Run("canceled before the body came", func(t *testing.T) {
 		t.Parallel()
-		for name, do := range calls {
+		for name, do := range fake.Calls {
 			t.Run(name, func(t *testing.T) {
 				t.Parallel()
 				synctest.Test(t, func(t *testing.T) {
-					f := newFake(t, func(w http.ResponseWriter, r *http.Request) {
+					f := fake.New(t, func(w http.ResponseWriter, r *http.Request) {
 						_ = http.NewResponseController(w).Flush()
-						stall(w, r)
+						fake.Stall(w, r)
 					})
-					client, _ := newPipeClient(t, f)
+					client, _ := fake.NewPipeClient(t, f)
 					ctx, cancel := context.WithCancel(t.Context())
 					time.AfterFunc(time.Second, cancel)
-					err := do(ctx, client, pipelineUUID)
-					if e := asError(t, err); !errors.Is(err, context.Canceled) || e.MaybeStarted != (name == "run") {
+					err := do(ctx, client, fake.PipelineUUID)
+					if e := fake.AsError(t, err); !errors.Is(err, context.Canceled) || e.MaybeStarted != (name == "run") {
 						t.Errorf("MaybeStarted %t: %v", e.MaybeStarted, err)
 					}
 				})
@@ -412,16 +401,16 @@ func TestCausesAreFound(t *testing.T) {
 
 	t.Run("the body did not come in time", func(t *testing.T) {
 		t.Parallel()
-		for name, do := range calls {
+		for name, do := range fake.Calls {
 			t.Run(name, func(t *testing.T) {
 				t.Parallel()
 				synctest.Test(t, func(t *testing.T) {
-					f := newFake(t, func(w http.ResponseWriter, r *http.Request) {
+					f := fake.New(t, func(w http.ResponseWriter, r *http.Request) {
 						_ = http.NewResponseController(w).Flush()
-						stall(w, r)
+						fake.Stall(w, r)
 					})
-					client, _ := newPipeClient(t, f)
-					err := do(t.Context(), client, pipelineUUID)
+					client, _ := fake.NewPipeClient(t, f)
+					err := do(t.Context(), client, fake.PipelineUUID)
 					if timeout, ok := errors.AsType[net.Error](err); !ok || !timeout.Timeout() {
 						t.Errorf("not a timeout: %v", err)
 					}
@@ -433,10 +422,10 @@ func TestCausesAreFound(t *testing.T) {
 	t.Run("canceled, and the input is a word of the cause", func(t *testing.T) {
 		t.Parallel()
 		synctest.Test(t, func(t *testing.T) {
-			client, _ := newPipeClient(t, newFake(t, stall))
+			client, _ := fake.NewPipeClient(t, fake.New(t, fake.Stall))
 			ctx, cancel := context.WithCancel(t.Context())
 			time.AfterFunc(time.Second, cancel)
-			if _, err := client.RunPipeline(ctx, pipelineUUID, []byte("context")); !errors.Is(err, context.Canceled) {
+			if _, err := client.RunPipeline(ctx, fake.PipelineUUID, ylem.Input{Body: []byte("context")}); !errors.Is(err, context.Canceled) {
 				t.Errorf("error: %v", err)
 			}
 		})
@@ -455,7 +444,7 @@ func TestForeignTextInCauses(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			f := newFake(t, func(w http.ResponseWriter, _ *http.Request) {
+			f := fake.New(t, func(w http.ResponseWriter, _ *http.Request) {
 				conn, _, err := http.NewResponseController(w).Hijack()
 				if err != nil {
 					t.Error(err)
@@ -464,32 +453,32 @@ func TestForeignTextInCauses(t *testing.T) {
 				defer func() { _ = conn.Close() }()
 				_, _ = io.WriteString(conn, raw)
 			})
-			err := callLastRun(t.Context(), newClient(t, f, func(cfg *ylem.Config) { cfg.MaxRetries = 0 }))
-			_ = asError(t, err)
-			checkText(t, err.Error())
+			err := fake.CallLastRun(t.Context(), fake.NewClient(t, f, func(cfg *request.Config) { cfg.MaxRetries = 0 }))
+			_ = fake.AsError(t, err)
+			fake.CheckText(t, err.Error())
 		})
 	}
 }
 
 func FuzzErrorBody(f *testing.F) {
 	for _, s := range []string{
-		"", forbidden, invalidClient, "404 page not found\n", `{"code":400,"message":"Bad Request","errors":["a","b"]}`,
+		"", fake.Forbidden, invalidClient, "404 page not found\n", `{"code":400,"message":"Bad Request","errors":["a","b"]}`,
 		`{"message":["no"]}`, `{"message":"no`, "<html>\r\n</html>", "a\x00\x1b[31mb\u202e\u0085c", "caf\xe9 \xff\xfe",
 		strings.Repeat("x", 400), strings.Repeat("é ", 400), strings.Repeat("\n", 100_000) + "x", `{"message":"\u001b\u0000\ud800"}`,
-		strings.Repeat("x", ylem.MaxMessage) + " ", strings.Repeat("[", 20_000),
+		strings.Repeat("x", request.MaxMessage) + " ", strings.Repeat("[", 20_000),
 	} {
 		f.Add([]byte(s))
 	}
 	f.Fuzz(func(t *testing.T, body []byte) {
-		got := ylem.BodyMessage(body)
+		got := request.BodyMessage(body)
 		checkMessage(t, got)
-		if again := ylem.Shorten(got); again != got {
+		if again := request.Shorten(got); again != got {
 			t.Errorf("shortened once %q, and twice %q", got, again)
 		}
 		// Whatever text Ylem gives as its message is what is shown of it.
 		text := string(body)
 		if quoted, err := json.Marshal(map[string]any{"code": 400, "message": text}); err == nil && utf8.ValidString(text) && text != "" {
-			if got, want := ylem.BodyMessage(quoted), ylem.Shorten(text); got != want {
+			if got, want := request.BodyMessage(quoted), request.Shorten(text); got != want {
 				t.Errorf("message %q is shown as %q, want %q", text, got, want)
 			}
 		}
@@ -498,8 +487,8 @@ func FuzzErrorBody(f *testing.F) {
 
 func checkMessage(t *testing.T, got string) {
 	t.Helper()
-	if n := utf8.RuneCountInString(strings.TrimSuffix(got, "…")); n > ylem.MaxMessage {
-		t.Errorf("%d characters, the limit is %d", n, ylem.MaxMessage)
+	if n := utf8.RuneCountInString(strings.TrimSuffix(got, "…")); n > request.MaxMessage {
+		t.Errorf("%d characters, the limit is %d", n, request.MaxMessage)
 	}
 	if strings.ContainsFunc(got, func(r rune) bool { return !unicode.IsPrint(r) }) || !utf8.ValidString(got) || got != strings.TrimSpace(got) {
 		t.Errorf("not one printable line: %q", got)
@@ -508,8 +497,8 @@ func checkMessage(t *testing.T, got string) {
 
 func TestMessageIsNoLongerThanItsLimit(t *testing.T) {
 	t.Parallel()
-	for _, n := range []int{ylem.MaxMessage - 2, ylem.MaxMessage - 1, ylem.MaxMessage, ylem.MaxMessage + 1} {
-		checkMessage(t, ylem.Shorten(strings.Repeat("é", n)+" bc"))
-		checkMessage(t, ylem.Shorten(strings.Repeat("é", n)+"bc d"))
+	for _, n := range []int{request.MaxMessage - 2, request.MaxMessage - 1, request.MaxMessage, request.MaxMessage + 1} {
+		checkMessage(t, request.Shorten(strings.Repeat("é", n)+" bc"))
+		checkMessage(t, request.Shorten(strings.Repeat("é", n)+"bc d"))
 	}
 }

@@ -1,4 +1,4 @@
-package ylem_test
+package request_test
 
 import (
 	"crypto/tls"
@@ -12,12 +12,14 @@ import (
 	"testing"
 
 	"github.com/ylem-co/terraform-provider-ylem/internal/ylem"
+	"github.com/ylem-co/terraform-provider-ylem/internal/ylem/fake"
+	"github.com/ylem-co/terraform-provider-ylem/internal/ylem/request"
 )
 
 func TestParseBaseURL(t *testing.T) {
 	t.Parallel()
 	for s, want := range map[string]string{
-		"":                               ylem.DefaultBaseURL,
+		"":                               request.DefaultBaseURL,
 		"https://api.ylem.co":            "https://api.ylem.co",
 		"https://api.ylem.co/":           "https://api.ylem.co",
 		"https://api.ylem.co/v1":         "https://api.ylem.co",
@@ -31,7 +33,7 @@ func TestParseBaseURL(t *testing.T) {
 		"https://host/with%20space/v1/":  "https://host/with%20space",
 		"https://xn--bcher-kva.test/api": "https://xn--bcher-kva.test/api",
 	} {
-		if got, err := ylem.ParseBaseURL(s); err != nil || got.String() != want {
+		if got, err := request.ParseBaseURL(s); err != nil || got.String() != want {
 			t.Errorf("%q is %v (%v), want %q", s, got, err, want)
 		}
 	}
@@ -41,7 +43,7 @@ func TestParseBaseURL(t *testing.T) {
 		"https://host:port", "https://ho st", "://", "\x00", "https://user:s3cret\x00@host", "https://user:s3cret%zz@host",
 		"https://user:s3cret/@host", "https://user:s3cret#@host",
 	} {
-		got, err := ylem.ParseBaseURL(s)
+		got, err := request.ParseBaseURL(s)
 		if err == nil {
 			t.Errorf("%q is accepted as %v", s, got)
 		} else if strings.Contains(err.Error(), "s3cret") {
@@ -52,29 +54,15 @@ func TestParseBaseURL(t *testing.T) {
 
 func TestNew(t *testing.T) {
 	t.Parallel()
-	for _, cfg := range []ylem.Config{
+	for _, cfg := range []request.Config{
 		{}, {ClientID: "id"}, {ClientSecret: "secret"}, {ClientID: "id", ClientSecret: "secret", BaseURL: "api.ylem.co"},
 	} {
 		if _, err := ylem.New(cfg); err == nil {
 			t.Errorf("%+v is accepted", cfg)
 		}
 	}
-	if _, err := ylem.New(ylem.Config{ClientID: "id", ClientSecret: "secret"}); err != nil {
+	if _, err := request.New(request.Config{ClientID: "id", ClientSecret: "secret"}); err != nil {
 		t.Error(err)
-	}
-}
-
-func TestValidUUID(t *testing.T) {
-	t.Parallel()
-	for s, want := range map[string]bool{
-		pipelineUUID: true, strings.ToUpper(pipelineUUID): true, "00000000-0000-0000-0000-000000000000": true,
-		"": false, pipelineUUID + " ": false, strings.ReplaceAll(pipelineUUID, "-", ""): false, "{" + pipelineUUID + "}": false,
-		strings.Replace(pipelineUUID, "a", "g", 1): false, strings.Repeat("-", 36): false, strings.Repeat("0", 36): false,
-		"10000000-0000-4000-8000-0000000000é": false,
-	} {
-		if got := ylem.ValidUUID(s); got != want {
-			t.Errorf("%q: %t, want %t", s, got, want)
-		}
 	}
 }
 
@@ -82,18 +70,18 @@ func TestValidUUID(t *testing.T) {
 // it was. Over HTTP/2, net/http repeats a POST whose stream the server resets.
 func TestTLS(t *testing.T) {
 	t.Parallel()
-	f := newFake(t, nil)
+	f := fake.New(t, nil)
 	var mu sync.Mutex
 	protocols := map[string]bool{}
-	f.api = func(w http.ResponseWriter, r *http.Request) {
+	f.API = func(w http.ResponseWriter, r *http.Request) {
 		mu.Lock()
 		protocols[r.Method+" "+r.Proto] = true
 		mu.Unlock()
 		if r.Method == http.MethodPost {
-			answer(http.StatusCreated, startedRun)(w, r)
+			fake.Answer(http.StatusCreated, fake.StartedRun)(w, r)
 			return
 		}
-		answerJSON(lastRun)(w, r)
+		fake.AnswerJSON(fake.LastRun)(w, r)
 	}
 	server := httptest.NewUnstartedServer(f)
 	server.EnableHTTP2 = true
@@ -104,11 +92,11 @@ func TestTLS(t *testing.T) {
 	pool := x509.NewCertPool()
 	pool.AddCert(server.Certificate())
 	shared := &tls.Config{RootCAs: pool, MinVersion: tls.VersionTLS12}
-	client := newClientAt(t, server.URL+prefix, func(cfg *ylem.Config) { cfg.TLS = shared })
-	if err := callLastRun(t.Context(), client); err != nil {
+	client := fake.NewClientAt(t, server.URL+fake.Prefix, func(cfg *request.Config) { cfg.TLS = shared })
+	if err := fake.CallLastRun(t.Context(), client); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := client.RunPipeline(t.Context(), pipelineUUID, nil); err != nil {
+	if _, err := client.RunPipeline(t.Context(), fake.PipelineUUID, ylem.Input{}); err != nil {
 		t.Fatal(err)
 	}
 	if !protocols["GET HTTP/2.0"] || !protocols["POST HTTP/1.1"] || len(protocols) != 2 {
@@ -120,9 +108,9 @@ func TestTLS(t *testing.T) {
 
 	t.Run("an unknown authority", func(t *testing.T) {
 		t.Parallel()
-		client := newClientAt(t, server.URL+prefix)
-		for _, call := range calls {
-			if e := asError(t, call(t.Context(), client, pipelineUUID)); e.StatusCode != 0 || e.MaybeStarted || !strings.Contains(e.Error(), "certificate") {
+		client := fake.NewClientAt(t, server.URL+fake.Prefix)
+		for _, call := range fake.Calls {
+			if e := fake.AsError(t, call(t.Context(), client, fake.PipelineUUID)); e.StatusCode != 0 || e.MaybeStarted || !strings.Contains(e.Error(), "certificate") {
 				t.Errorf("error is %v", e)
 			}
 		}
@@ -137,14 +125,14 @@ func FuzzParseBaseURL(f *testing.F) {
 		f.Add(s)
 	}
 	f.Fuzz(func(t *testing.T, s string) {
-		u, err := ylem.ParseBaseURL(s)
+		u, err := request.ParseBaseURL(s)
 		if err != nil {
 			return
 		}
 		if u.User != nil || u.RawQuery != "" || u.Fragment != "" || u.Hostname() == "" || u.Scheme != "https" && u.Scheme != "http" {
 			t.Errorf("%q is accepted as %q", s, u)
 		}
-		again, err := ylem.ParseBaseURL(u.String())
+		again, err := request.ParseBaseURL(u.String())
 		if err != nil || again.Host != u.Host {
 			t.Errorf("%q is %q, which is read as %v (%v)", s, u, again, err)
 		}

@@ -1,6 +1,7 @@
-package ylem_test
+package request_test
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"io"
@@ -15,6 +16,8 @@ import (
 	"time"
 
 	"github.com/ylem-co/terraform-provider-ylem/internal/ylem"
+	"github.com/ylem-co/terraform-provider-ylem/internal/ylem/fake"
+	"github.com/ylem-co/terraform-provider-ylem/internal/ylem/request"
 )
 
 func TestRetryPolicies(t *testing.T) {
@@ -54,28 +57,19 @@ func TestRetryPolicies(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			var resp *http.Response
-			if test.err == nil {
-				resp = &http.Response{StatusCode: test.status, Header: test.header}
-			}
-			if got, _ := ylem.RepeatReads(t.Context(), resp, test.err); got != test.read {
+			attempt := request.Attempt{Op: request.OpRun, Status: test.status, Header: test.header, Err: test.err, InFlight: test.connected}
+			if got := request.RetriesRead(attempt); got != test.read {
 				t.Errorf("a read is repeated: %t, want %t", got, test.read)
 			}
-			if got := ylem.RepeatTokens(t.Context(), 0, resp, test.err); got != test.token {
+			if got := request.RetriesToken(attempt, 0); got != test.token {
 				t.Errorf("a token request is repeated: %t, want %t", got, test.token)
 			}
 			// After a 500, another one is not.
-			if got := ylem.RepeatTokens(t.Context(), 1, resp, test.err); got != (test.token && test.status != 500) {
+			if got := request.RetriesToken(attempt, 1); got != (test.token && test.status != 500) {
 				t.Errorf("a token request is repeated after a 500: %t", got)
 			}
-			if got := ylem.RepeatRun(t.Context(), test.connected, resp, test.err); got != test.run {
+			if got := request.RetriesRun(attempt); got != test.run {
 				t.Errorf("a run request is repeated: %t, want %t", got, test.run)
-			}
-			over, cancel := context.WithCancel(t.Context())
-			cancel()
-			read, _ := ylem.RepeatReads(over, resp, test.err)
-			if read || ylem.RepeatTokens(over, 0, resp, test.err) || ylem.RepeatRun(over, test.connected, resp, test.err) {
-				t.Error("repeated after the context was canceled")
 			}
 		})
 	}
@@ -93,20 +87,20 @@ func TestBackoff(t *testing.T) {
 	}{
 		"first":                            {0, 0, 500, "", half},
 		"doubled":                          {0, 3, 500, "", 4 * time.Second},
-		"bounded":                          {0, 20, 500, "", ylem.MaxRetryWait},
-		"so many that a float overflows":   {0, 2000, 500, "", ylem.MaxRetryWait},
-		"asked for more than the bound":    {time.Hour, 0, 500, "", ylem.MaxRetryWait},
+		"bounded":                          {0, 20, 500, "", request.MaxRetryWait},
+		"so many that a float overflows":   {0, 2000, 500, "", request.MaxRetryWait},
+		"asked for more than the bound":    {time.Hour, 0, 500, "", request.MaxRetryWait},
 		"Retry-After of 429":               {0, 0, 429, "7", 7 * time.Second},
 		"Retry-After of 503":               {0, 0, 503, "7", 7 * time.Second},
 		"Retry-After of 500 is not one":    {0, 0, 500, "7", half},
 		"Retry-After 0":                    {0, 0, 429, "0", 0},
-		"Retry-After is bounded":           {0, 0, 429, "3600", ylem.MaxRetryWait},
+		"Retry-After is bounded":           {0, 0, 429, "3600", request.MaxRetryWait},
 		"Retry-After of nonsense":          {0, 0, 429, "soon", half},
 		"Retry-After is negative":          {0, 0, 429, "-5", half},
-		"Retry-After overflows a duration": {0, 0, 429, "10000000000", ylem.MaxRetryWait},
+		"Retry-After overflows a duration": {0, 0, 429, "10000000000", request.MaxRetryWait},
 		"Retry-After overflows an integer": {0, 0, 429, "99999999999999999999", half},
 		"Retry-After was long ago":         {0, 0, 503, "Fri, 31 Dec 1999 23:59:59 GMT", 0},
-		"Retry-After is far away":          {0, 0, 503, "Fri, 31 Dec 2999 23:59:59 GMT", ylem.MaxRetryWait},
+		"Retry-After is far away":          {0, 0, 503, "Fri, 31 Dec 2999 23:59:59 GMT", request.MaxRetryWait},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -114,7 +108,7 @@ func TestBackoff(t *testing.T) {
 			if test.after != "" {
 				resp.Header.Set("Retry-After", test.after)
 			}
-			if got := ylem.Backoff(ylem.Config{RetryWait: test.wait}, test.attempt, resp); got != test.want {
+			if got := request.Backoff(cmp.Or(test.wait, half), test.attempt, resp); got != test.want {
 				t.Errorf("waits %s, want %s", got, test.want)
 			}
 		})
@@ -129,7 +123,7 @@ type step struct {
 }
 
 func status(code int, headers ...string) step {
-	s := step{do: answer(code, "", headers...), pause: -1}
+	s := step{do: fake.Answer(code, "", headers...), pause: -1}
 	if len(headers) == 2 && headers[0] == "Retry-After" {
 		if seconds, err := strconv.Atoi(headers[1]); err == nil {
 			s.pause = time.Duration(seconds) * time.Second
@@ -146,23 +140,23 @@ func TestRepeatedOnTheWire(t *testing.T) {
 	good := step{pause: -1, do: func(w http.ResponseWriter, r *http.Request) {
 		switch {
 		case strings.HasSuffix(r.URL.Path, "/token"):
-			grant(w, 1, 86400, "")
+			fake.Grant(w, 1, 86400, "")
 		case r.Method == http.MethodPost:
-			answer(http.StatusCreated, startedRun, "Content-Type", typeJSON)(w, r)
+			fake.Answer(http.StatusCreated, fake.StartedRun, "Content-Type", fake.TypeJSON)(w, r)
 		default:
-			answerJSON(lastRun)(w, r)
+			fake.AnswerJSON(fake.LastRun)(w, r)
 		}
 	}}
 	refused := step{pause: -1}
-	dropped := step{do: drop, pause: -1}
-	silent := step{do: stall, takes: time.Minute, pause: -1}
+	dropped := step{do: fake.Drop, pause: -1}
+	silent := step{do: fake.Stall, takes: time.Minute, pause: -1}
 	broken := step{pause: -1, do: func(w http.ResponseWriter, _ *http.Request) { // the status line, and then nothing
 		w.Header().Set("Content-Length", "100")
 		_, _ = io.WriteString(w, "{")
 		_ = http.NewResponseController(w).Flush()
 		panic(http.ErrAbortHandler)
 	}}
-	tomorrow := step{do: answer(503, "", "Retry-After", "Sun, 02 Jan 2000 00:00:00 GMT"), pause: ylem.MaxRetryWait} // a bubble begins on the 1st
+	tomorrow := step{do: fake.Answer(503, "", "Retry-After", "Sun, 02 Jan 2000 00:00:00 GMT"), pause: request.MaxRetryWait} // a bubble begins on the 1st
 	type want struct {
 		attempts, status int
 		maybeStarted     bool
@@ -192,7 +186,7 @@ func TestRepeatedOnTheWire(t *testing.T) {
 		"429, then refused":              {[]step{status(429), refused}, want{3, -1, false}, want{3, -1, false}, want{3, -1, false}},
 		"429, then dropped":              {[]step{status(429), dropped}, want{3, -1, false}, want{3, -1, false}, want{2, -1, true}},
 		"500":                            {[]step{status(500)}, want{3, 500, false}, want{2, 500, false}, want{1, 500, true}},
-		"500 with Retry-After":           {[]step{{do: answer(500, "", "Retry-After", "7"), pause: -1}}, want{3, 500, false}, want{2, 500, false}, want{1, 500, true}},
+		"500 with Retry-After":           {[]step{{do: fake.Answer(500, "", "Retry-After", "7"), pause: -1}}, want{3, 500, false}, want{2, 500, false}, want{1, 500, true}},
 		"500 once":                       {[]step{status(500), good}, want{2, 0, false}, want{2, 0, false}, want{1, 500, true}},
 		"500, 503, 500":                  {[]step{status(500), status(503), status(500)}, want{3, 500, false}, want{3, 500, false}, want{1, 500, true}},
 		"501":                            {[]step{status(501)}, want{1, 501, false}, want{1, 501, false}, want{1, 501, true}},
@@ -209,13 +203,13 @@ func TestRepeatedOnTheWire(t *testing.T) {
 			t.Run(name+"/"+kind, func(t *testing.T) {
 				t.Parallel()
 				synctest.Test(t, func(t *testing.T) {
-					want, call := test.read, calls["last run"]
+					want, call := test.read, fake.Calls["last run"]
 					switch kind {
 					case "token":
 						want = test.token
 					case "run":
 						want, call = test.run, func(ctx context.Context, c *ylem.Client, uuid string) error {
-							_, err := c.RunPipeline(ctx, uuid, []byte(`{"a":1}`))
+							_, err := c.RunPipeline(ctx, uuid, ylem.Input{Body: []byte(`{"a":1}`)})
 							return err
 						}
 					}
@@ -226,17 +220,17 @@ func TestRepeatedOnTheWire(t *testing.T) {
 							do(w, r)
 						}
 					}
-					f := newFake(t, good.do)
-					client, pipe := newPipeClient(t, f, func(cfg *ylem.Config) { cfg.RetryWait = 0 })
+					f := fake.New(t, good.do)
+					client, pipe := fake.NewPipeClient(t, f, func(cfg *request.Config) { cfg.RetryWait = 0 })
 					if kind == "token" {
-						f.token = next
+						f.Token = next
 					} else {
-						f.api = next
+						f.API = next
 						if _, err := client.Now(t.Context()); err != nil { // the token
 							t.Fatal(err)
 						}
 					}
-					pipe.refuse = func() bool {
+					pipe.Refuse = func() bool {
 						i := attempts.Load()
 						if at(i).do != nil {
 							return false
@@ -246,7 +240,7 @@ func TestRepeatedOnTheWire(t *testing.T) {
 					}
 
 					begin := time.Now()
-					err := call(t.Context(), client, pipelineUUID)
+					err := call(t.Context(), client, fake.PipelineUUID)
 					took := time.Since(begin)
 					if got := int(attempts.Load()); got != want.attempts {
 						t.Errorf("%d attempts, want %d", got, want.attempts)
@@ -265,7 +259,7 @@ func TestRepeatedOnTheWire(t *testing.T) {
 					if took != patience {
 						t.Errorf("over after %s, want %s", took, patience)
 					}
-					for _, r := range f.calls() {
+					for _, r := range f.Calls() {
 						if kind == "run" && (r.Body != `{"a":1}` || r.Header.Get("Content-Type") != "application/json") {
 							t.Errorf("an attempt sent %q as %q", r.Body, r.Header.Get("Content-Type"))
 						}
@@ -276,8 +270,8 @@ func TestRepeatedOnTheWire(t *testing.T) {
 						}
 						return
 					}
-					e := asError(t, err)
-					if status := max(want.status, 0); e.StatusCode != status || (e.Op == ylem.OpToken) != (kind == "token") {
+					e := fake.AsError(t, err)
+					if status := max(want.status, 0); e.StatusCode != status || (e.Op == request.OpToken) != (kind == "token") {
 						t.Errorf("status is %d, want %d: %v", e.StatusCode, status, err)
 					}
 					if e.MaybeStarted != want.maybeStarted {
@@ -295,7 +289,7 @@ func TestRepeatedOnTheWire(t *testing.T) {
 // A call has max_retries repeats in all, also where it is refused first, then answered in part, then not at all.
 func TestRepeatsAreCountedOverAll(t *testing.T) {
 	t.Parallel()
-	for name, call := range calls {
+	for name, call := range fake.Calls {
 		if name == "run" {
 			continue // is never asked again once it was answered in part
 		}
@@ -303,7 +297,7 @@ func TestRepeatsAreCountedOverAll(t *testing.T) {
 			t.Parallel()
 			synctest.Test(t, func(t *testing.T) {
 				var n atomic.Int64
-				f := newFake(t, func(w http.ResponseWriter, _ *http.Request) {
+				f := fake.New(t, func(w http.ResponseWriter, _ *http.Request) {
 					switch n.Add(1) % 3 {
 					case 0:
 						w.WriteHeader(http.StatusUnauthorized)
@@ -316,13 +310,13 @@ func TestRepeatsAreCountedOverAll(t *testing.T) {
 						panic(http.ErrAbortHandler)
 					}
 				})
-				client, _ := newPipeClient(t, f, func(cfg *ylem.Config) { cfg.MaxRetries = 6 })
-				if err := call(t.Context(), client, pipelineUUID); err == nil {
+				client, _ := fake.NewPipeClient(t, f, func(cfg *request.Config) { cfg.MaxRetries = 6 })
+				if err := call(t.Context(), client, fake.PipelineUUID); err == nil {
 					t.Error("no error")
 				}
 				// What a new token repeats is no repeat.
 				unauthorized := int(n.Load()) / 3
-				if got := len(f.calls()) - unauthorized; got != 7 {
+				if got := len(f.Calls()) - unauthorized; got != 7 {
 					t.Errorf("%d requests, want 7", got)
 				}
 			})
@@ -339,11 +333,11 @@ func TestStatusesThatAreNone(t *testing.T) {
 		"000":            "HTTP/1.1 000 Nothing\r\nContent-Length: 0\r\n\r\n",
 		"100 only":       "HTTP/1.1 100 Continue\r\n\r\n",
 	} {
-		for call, do := range calls {
+		for call, do := range fake.Calls {
 			t.Run(name+"/"+call, func(t *testing.T) {
 				t.Parallel()
 				synctest.Test(t, func(t *testing.T) {
-					f := newFake(t, func(w http.ResponseWriter, _ *http.Request) {
+					f := fake.New(t, func(w http.ResponseWriter, _ *http.Request) {
 						conn, _, err := http.NewResponseController(w).Hijack()
 						if err != nil {
 							t.Error(err)
@@ -353,9 +347,9 @@ func TestStatusesThatAreNone(t *testing.T) {
 						_, _ = io.Copy(io.Discard, conn) // until the client closes it
 						_ = conn.Close()
 					})
-					client, _ := newPipeClient(t, f)
+					client, _ := fake.NewPipeClient(t, f)
 					begin := time.Now()
-					e := asError(t, do(t.Context(), client, pipelineUUID))
+					e := fake.AsError(t, do(t.Context(), client, fake.PipelineUUID))
 					if e.StatusCode != 0 || e.Err == nil || e.MaybeStarted != (call == "run") {
 						t.Errorf("error is %+v", e)
 					}
@@ -374,24 +368,24 @@ func TestRunRefusedAfterRenewedToken(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var gone atomic.Bool
 		var refusals atomic.Int64
-		f := newFake(t, answer(http.StatusUnauthorized, ""))
-		f.token = func(w http.ResponseWriter, _ *http.Request) {
-			n := len(f.tokens())
+		f := fake.New(t, fake.Answer(http.StatusUnauthorized, ""))
+		f.Token = func(w http.ResponseWriter, _ *http.Request) {
+			n := len(f.Tokens())
 			gone.Store(n == 2)
-			grant(w, n, 86400, "")
+			fake.Grant(w, n, 86400, "")
 		}
-		client, pipe := newPipeClient(t, f)
-		pipe.refuse = func() bool {
+		client, pipe := fake.NewPipeClient(t, f)
+		pipe.Refuse = func() bool {
 			if gone.Load() {
 				refusals.Add(1)
 			}
 			return gone.Load()
 		}
-		_, err := client.RunPipeline(t.Context(), pipelineUUID, nil)
+		_, err := client.RunPipeline(t.Context(), fake.PipelineUUID, ylem.Input{})
 		if !errors.Is(err, syscall.ECONNREFUSED) {
 			t.Fatalf("error: %v", err)
 		}
-		if e := asError(t, err); e.MaybeStarted {
+		if e := fake.AsError(t, err); e.MaybeStarted {
 			t.Errorf("MaybeStarted, but the only request that arrived was answered with 401")
 		}
 		if got := refusals.Load(); got != 3 {
@@ -402,15 +396,15 @@ func TestRunRefusedAfterRenewedToken(t *testing.T) {
 
 func TestMaxRetriesZero(t *testing.T) {
 	t.Parallel()
-	for name, call := range calls {
+	for name, call := range fake.Calls {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			f := newFake(t, answer(http.StatusTooManyRequests, "", "Retry-After", "3600"))
-			client := newClient(t, f, func(cfg *ylem.Config) { cfg.MaxRetries = 0 })
-			if e := asError(t, call(t.Context(), client, pipelineUUID)); e.StatusCode != http.StatusTooManyRequests || e.MaybeStarted {
+			f := fake.New(t, fake.Answer(http.StatusTooManyRequests, "", "Retry-After", "3600"))
+			client := fake.NewClient(t, f, func(cfg *request.Config) { cfg.MaxRetries = 0 })
+			if e := fake.AsError(t, call(t.Context(), client, fake.PipelineUUID)); e.StatusCode != http.StatusTooManyRequests || e.MaybeStarted {
 				t.Errorf("error is %+v", e)
 			}
-			if got := len(f.calls()); got != 1 {
+			if got := len(f.Calls()); got != 1 {
 				t.Errorf("%d calls, want 1", got)
 			}
 		})
@@ -426,9 +420,9 @@ func TestPauses(t *testing.T) {
 	}{
 		"doubled each time":      {"", 500*time.Millisecond + time.Second},
 		"as the server asks":     {"3", 6 * time.Second},
-		"but not for an hour":    {"3600", 2 * ylem.MaxRetryWait},
+		"but not for an hour":    {"3600", 2 * request.MaxRetryWait},
 		"until a date":           {time.Date(2000, 1, 1, 0, 0, 20, 0, time.UTC).Format(http.TimeFormat), 20 * time.Second},
-		"but not until tomorrow": {time.Date(2000, 1, 2, 0, 0, 0, 0, time.UTC).Format(http.TimeFormat), 2 * ylem.MaxRetryWait},
+		"but not until tomorrow": {time.Date(2000, 1, 2, 0, 0, 0, 0, time.UTC).Format(http.TimeFormat), 2 * request.MaxRetryWait},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -438,10 +432,10 @@ func TestPauses(t *testing.T) {
 					if test.after != "" {
 						headers = []string{"Retry-After", test.after}
 					}
-					f := newFake(t, answer(http.StatusTooManyRequests, "", headers...))
-					client, _ := newPipeClient(t, f, func(cfg *ylem.Config) { cfg.RetryWait = 0 })
+					f := fake.New(t, fake.Answer(http.StatusTooManyRequests, "", headers...))
+					client, _ := fake.NewPipeClient(t, f, func(cfg *request.Config) { cfg.RetryWait = 0 })
 					start := time.Now()
-					if err := calls[call](t.Context(), client, pipelineUUID); err == nil {
+					if err := fake.Calls[call](t.Context(), client, fake.PipelineUUID); err == nil {
 						t.Fatal("no error")
 					}
 					if got := time.Since(start); got != test.want {
@@ -456,10 +450,10 @@ func TestPauses(t *testing.T) {
 func TestRequestTimeoutIsOfOneAttempt(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		f := newFake(t, stall)
-		client, _ := newPipeClient(t, f, func(cfg *ylem.Config) { cfg.RequestTimeout, cfg.RetryWait = 10*time.Second, time.Second })
+		f := fake.New(t, fake.Stall)
+		client, _ := fake.NewPipeClient(t, f, func(cfg *request.Config) { cfg.RequestTimeout, cfg.RetryWait = 10*time.Second, time.Second })
 		start := time.Now()
-		err := callLastRun(t.Context(), client)
+		err := fake.CallLastRun(t.Context(), client)
 		if got := time.Since(start); got != 33*time.Second { // three attempts, pauses of 1 s and 2 s
 			t.Errorf("gave up after %s, want 33s", got)
 		}
@@ -479,37 +473,37 @@ func TestInterruptedRunIsNeitherLostNorRepeated(t *testing.T) {
 	}{
 		"slow answer": {func(w http.ResponseWriter) {
 			time.Sleep(8 * time.Second)
-			answer(201, startedRun)(w, nil)
+			fake.Answer(201, fake.StartedRun)(w, nil)
 		}, true},
 		"slow body": {func(w http.ResponseWriter) {
 			w.WriteHeader(201)
 			_ = http.NewResponseController(w).Flush()
 			time.Sleep(8 * time.Second)
-			_, _ = io.WriteString(w, startedRun)
+			_, _ = io.WriteString(w, fake.StartedRun)
 		}, true},
 		"put off": {func(w http.ResponseWriter) {
 			time.Sleep(3 * time.Second)
-			answer(429, "", "Retry-After", "5")(w, nil)
+			fake.Answer(429, "", "Retry-After", "5")(w, nil)
 		}, false},
 		"token expired": {func(w http.ResponseWriter) {
 			time.Sleep(3 * time.Second)
-			answer(401, "")(w, nil)
+			fake.Answer(401, "")(w, nil)
 		}, false},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			synctest.Test(t, func(t *testing.T) {
-				f := newFake(t, func(w http.ResponseWriter, _ *http.Request) { test.answer(w) })
-				client, _ := newPipeClient(t, f)
+				f := fake.New(t, func(w http.ResponseWriter, _ *http.Request) { test.answer(w) })
+				client, _ := fake.NewPipeClient(t, f)
 				ctx, cancel := context.WithTimeout(t.Context(), time.Second)
 				defer cancel()
 				begin := time.Now()
-				run, err := client.RunPipeline(ctx, pipelineUUID, nil)
-				if test.started && (err != nil || run.UUID != runUUID) || !test.started && (err == nil || asError(t, err).MaybeStarted) {
+				run, err := client.RunPipeline(ctx, fake.PipelineUUID, ylem.Input{})
+				if test.started && (err != nil || run.UUID != fake.RunUUID) || !test.started && (err == nil || fake.AsError(t, err).MaybeStarted) {
 					t.Errorf("%v, %v", run, err)
 				}
-				if took := time.Since(begin); took > 8*time.Second || len(f.calls()) != 1 || len(f.tokens()) != 1 {
-					t.Errorf("took %s, %d requests to run, %d for a token", took, len(f.calls()), len(f.tokens()))
+				if took := time.Since(begin); took > 8*time.Second || len(f.Calls()) != 1 || len(f.Tokens()) != 1 {
+					t.Errorf("took %s, %d requests to run, %d for a token", took, len(f.Calls()), len(f.Tokens()))
 				}
 			})
 		})
@@ -523,10 +517,10 @@ func TestStatusesThatLeaveDoubt(t *testing.T) {
 		303: true, 408: true, 409: true, 460: true, 499: true, 500: true, 502: true, 503: true, 504: true, 599: true,
 		302: false, 307: false, 400: false, 401: false, 403: false, 404: false, 405: false, 413: false, 415: false, 429: false,
 	} {
-		client := newClient(t, newFake(t, answer(status, "")), func(cfg *ylem.Config) { cfg.MaxRetries = 0 })
+		client := fake.NewClient(t, fake.New(t, fake.Answer(status, "")), func(cfg *request.Config) { cfg.MaxRetries = 0 })
 		before := time.Now()
-		_, err := client.RunPipeline(t.Context(), pipelineUUID, nil)
-		e := asError(t, err)
+		_, err := client.RunPipeline(t.Context(), fake.PipelineUUID, ylem.Input{})
+		e := fake.AsError(t, err)
 		if e.MaybeStarted != doubt || e.StatusCode != status {
 			t.Errorf("%d: maybe started: %t, want %t: %v", status, e.MaybeStarted, doubt, err)
 		}
@@ -543,14 +537,14 @@ func TestHeadersThatWouldChangeRequestsAreRefused(t *testing.T) {
 		"Idempotency-Key", "x-idempotency-key", "authorization", "Host", "content-type", "Content-Length", "Accept-Encoding", "range",
 		"If-None-Match", "Transfer-Encoding", "Connection", "", "a b", "a:b", "ä",
 	} {
-		if _, err := ylem.New(ylem.Config{ClientID: "a", ClientSecret: "b", Headers: map[string]string{name: "x"}}); err == nil {
+		if _, err := request.New(request.Config{ClientID: "a", ClientSecret: "b", Headers: map[string]string{name: "x"}}); err == nil {
 			t.Errorf("%q is accepted", name)
 		}
 	}
-	if _, err := ylem.New(ylem.Config{ClientID: "a", ClientSecret: "b", Headers: map[string]string{"X-Door": "one", "x-door": "two"}}); err == nil {
+	if _, err := request.New(request.Config{ClientID: "a", ClientSecret: "b", Headers: map[string]string{"X-Door": "one", "x-door": "two"}}); err == nil {
 		t.Error("two values for one header are accepted")
 	}
-	if wrong := ylem.CheckHeaders([]string{"CF-Access-Client-Id", "CF-Access-Client-Secret"}); len(wrong) != 0 {
+	if wrong := request.CheckHeaders([]string{"CF-Access-Client-Id", "CF-Access-Client-Secret"}); len(wrong) != 0 {
 		t.Error(wrong)
 	}
 }
@@ -561,23 +555,23 @@ func TestCancelledContextEndsAtOnce(t *testing.T) {
 		handler      http.HandlerFunc
 		maybeStarted bool
 	}{
-		"while it pauses after 429": {answer(429, "", "Retry-After", strconv.Itoa(50)), false},
-		"while it pauses after 503": {answer(503, "", "Retry-After", strconv.Itoa(50)), false},
-		"while it awaits an answer": {stall, true},
+		"while it pauses after 429": {fake.Answer(429, "", "Retry-After", strconv.Itoa(50)), false},
+		"while it pauses after 503": {fake.Answer(503, "", "Retry-After", strconv.Itoa(50)), false},
+		"while it awaits an answer": {fake.Stall, true},
 	} {
-		for call, do := range calls {
+		for call, do := range fake.Calls {
 			t.Run(name+"/"+call, func(t *testing.T) {
 				t.Parallel()
 				synctest.Test(t, func(t *testing.T) {
-					f := newFake(t, test.handler)
-					client, _ := newPipeClient(t, f)
+					f := fake.New(t, test.handler)
+					client, _ := fake.NewPipeClient(t, f)
 					if _, err := client.Now(t.Context()); err != nil {
 						t.Fatal(err)
 					}
 					ctx, cancel := context.WithCancel(t.Context())
 					time.AfterFunc(5*time.Second, cancel)
 					start := time.Now()
-					err := do(ctx, client, pipelineUUID)
+					err := do(ctx, client, fake.PipelineUUID)
 					want := 5 * time.Second
 					if test.maybeStarted && call == "run" {
 						want += 10 * time.Second // for the answer that is on its way
@@ -588,10 +582,10 @@ func TestCancelledContextEndsAtOnce(t *testing.T) {
 					if !errors.Is(err, context.Canceled) {
 						t.Errorf("error: %v", err)
 					}
-					if e := asError(t, err); e.MaybeStarted != (test.maybeStarted && call == "run") {
+					if e := fake.AsError(t, err); e.MaybeStarted != (test.maybeStarted && call == "run") {
 						t.Errorf("MaybeStarted is %t", e.MaybeStarted)
 					}
-					if got := len(f.calls()); got != 1 {
+					if got := len(f.Calls()); got != 1 {
 						t.Errorf("%d calls, want 1", got)
 					}
 				})
@@ -599,21 +593,21 @@ func TestCancelledContextEndsAtOnce(t *testing.T) {
 		}
 	}
 
-	for name, do := range calls {
+	for name, do := range fake.Calls {
 		t.Run("before it begins/"+name, func(t *testing.T) {
 			t.Parallel()
-			f := newFake(t, answerJSON("null"))
-			client := newClient(t, f)
+			f := fake.New(t, fake.AnswerJSON("null"))
+			client := fake.NewClient(t, f)
 			if _, err := client.Now(t.Context()); err != nil {
 				t.Fatal(err)
 			}
 			ctx, cancel := context.WithCancel(t.Context())
 			cancel()
-			err := do(ctx, client, pipelineUUID)
-			if e := asError(t, err); !errors.Is(err, context.Canceled) || e.MaybeStarted {
+			err := do(ctx, client, fake.PipelineUUID)
+			if e := fake.AsError(t, err); !errors.Is(err, context.Canceled) || e.MaybeStarted {
 				t.Errorf("error: %+v", e)
 			}
-			if got := len(f.calls()); got != 0 {
+			if got := len(f.Calls()); got != 0 {
 				t.Errorf("%d calls, want none", got)
 			}
 		})

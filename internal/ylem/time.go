@@ -4,6 +4,8 @@ import (
 	"encoding/json"
 	"fmt"
 	"time"
+
+	"github.com/ylem-co/terraform-provider-ylem/internal/ylem/request"
 )
 
 // dateTimeLayout is the form of dates in paths, and in most answers of the open-source server. It is UTC.
@@ -19,7 +21,7 @@ func ParseTime(s string) (time.Time, error) {
 			return t.UTC(), nil
 		}
 	}
-	return time.Time{}, fmt.Errorf(`%q is not a time: write it as "2024-01-31T14:23:01Z", "2024-01-31 14:23:01" or "2024-01-31"`, Shorten(s))
+	return time.Time{}, fmt.Errorf(`%q is not a time: write it as "2024-01-31T14:23:01Z", "2024-01-31 14:23:01" or "2024-01-31"`, request.Shorten(s))
 }
 
 // wireTime is a time in an answer; null and "" are the zero time.

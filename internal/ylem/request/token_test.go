@@ -1,4 +1,4 @@
-package ylem_test
+package request_test
 
 import (
 	"context"
@@ -14,6 +14,8 @@ import (
 	"time"
 
 	"github.com/ylem-co/terraform-provider-ylem/internal/ylem"
+	"github.com/ylem-co/terraform-provider-ylem/internal/ylem/fake"
+	"github.com/ylem-co/terraform-provider-ylem/internal/ylem/request"
 )
 
 const (
@@ -39,18 +41,18 @@ func TestTokenRequest(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			f := newFake(t, answerJSON(lastRun))
-			client := newClient(t, f, func(cfg *ylem.Config) {
+			f := fake.New(t, fake.AnswerJSON(fake.LastRun))
+			client := fake.NewClient(t, f, func(cfg *request.Config) {
 				cfg.ClientSecret, cfg.Scopes = secret, test.scopes
 				cfg.UserAgent, cfg.Headers = "provider/1", map[string]string{"X-Access": "let-me-in"}
 			})
-			if err := callLastRun(t.Context(), client); err != nil {
+			if err := fake.CallLastRun(t.Context(), client); err != nil {
 				t.Fatal(err)
 			}
-			if len(f.tokens()) != 1 {
-				t.Fatalf("%d token requests, want 1", len(f.tokens()))
+			if len(f.Tokens()) != 1 {
+				t.Fatalf("%d token requests, want 1", len(f.Tokens()))
 			}
-			r := f.tokens()[0]
+			r := f.Tokens()[0]
 			form, err := url.ParseQuery(r.Body)
 			if err != nil {
 				t.Fatal(err)
@@ -72,7 +74,7 @@ func TestTokenRequest(t *testing.T) {
 			for name, want := range map[string]string{
 				"Authorization": "Bearer TOKEN-1", "Accept": "application/json", "User-Agent": "provider/1", "X-Access": "let-me-in",
 			} {
-				if got := f.calls()[0].Header.Get(name); got != want {
+				if got := f.Calls()[0].Header.Get(name); got != want {
 					t.Errorf("%s of the call is %q, want %q", name, got, want)
 				}
 			}
@@ -82,12 +84,12 @@ func TestTokenRequest(t *testing.T) {
 
 func TestTokenReferenceSample(t *testing.T) {
 	t.Parallel()
-	f := newFake(t, answerJSON(lastRun))
-	f.token = answerJSON(fixture(t, "reference_token.json"))
-	if err := callLastRun(t.Context(), newClient(t, f)); err != nil {
+	f := fake.New(t, fake.AnswerJSON(fake.LastRun))
+	f.Token = fake.AnswerJSON(fake.Fixture(t, "reference_token.json"))
+	if err := fake.CallLastRun(t.Context(), fake.NewClient(t, f)); err != nil {
 		t.Fatal(err)
 	}
-	if got := f.calls()[0].Header.Get("Authorization"); got != "Bearer ACCESS-TOKEN" {
+	if got := f.Calls()[0].Header.Get("Authorization"); got != "Bearer ACCESS-TOKEN" {
 		t.Errorf("Authorization is %q", got)
 	}
 }
@@ -95,22 +97,22 @@ func TestTokenReferenceSample(t *testing.T) {
 func TestOneTokenForConcurrentCalls(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		f := newFake(t, answerJSON(lastRun))
-		f.token = func(w http.ResponseWriter, _ *http.Request) {
+		f := fake.New(t, fake.AnswerJSON(fake.LastRun))
+		f.Token = func(w http.ResponseWriter, _ *http.Request) {
 			time.Sleep(time.Second) // long enough for all to come, in the bubble's time
-			grant(w, 1, 86400, "stats:read")
+			fake.Grant(w, 1, 86400, "stats:read")
 		}
-		client, _ := newPipeClient(t, f)
+		client, _ := fake.NewPipeClient(t, f)
 		var wg sync.WaitGroup
 		for range 50 {
 			wg.Go(func() {
-				if err := callLastRun(t.Context(), client); err != nil {
+				if err := fake.CallLastRun(t.Context(), client); err != nil {
 					t.Error(err)
 				}
 			})
 		}
 		wg.Wait()
-		if tokens, calls := len(f.tokens()), len(f.calls()); tokens != 1 || calls != 50 {
+		if tokens, calls := len(f.Tokens()), len(f.Calls()); tokens != 1 || calls != 50 {
 			t.Errorf("%d token requests for %d calls, want 1 for 50", tokens, calls)
 		}
 	})
@@ -134,29 +136,29 @@ func TestTokenRenewedBeforeItExpires(t *testing.T) {
 			t.Parallel()
 			synctest.Test(t, func(t *testing.T) {
 				var issued atomic.Pointer[time.Time]
-				f := newFake(t, func(w http.ResponseWriter, r *http.Request) {
+				f := fake.New(t, func(w http.ResponseWriter, r *http.Request) {
 					if age := time.Since(*issued.Load()); test.expiresIn > 0 && age > time.Duration(test.expiresIn)*time.Second {
 						t.Errorf("a token came %s after it was issued, and expired after %d s", age, test.expiresIn)
 					}
-					answerJSON(lastRun)(w, r)
+					fake.AnswerJSON(fake.LastRun)(w, r)
 				})
 				var n int
-				f.token = func(w http.ResponseWriter, _ *http.Request) {
+				f.Token = func(w http.ResponseWriter, _ *http.Request) {
 					n++
 					issued.Store(new(time.Now()))
-					grant(w, n, test.expiresIn, "stats:read")
+					fake.Grant(w, n, test.expiresIn, "stats:read")
 				}
-				client, _ := newPipeClient(t, f)
+				client, _ := fake.NewPipeClient(t, f)
 				for range 2 {
-					if err := callLastRun(t.Context(), client); err != nil {
+					if err := fake.CallLastRun(t.Context(), client); err != nil {
 						t.Fatal(err)
 					}
 					time.Sleep(test.pause)
 				}
-				if got := len(f.tokens()); got != test.tokens {
+				if got := len(f.Tokens()); got != test.tokens {
 					t.Errorf("%d token requests, want %d", got, test.tokens)
 				}
-				if got := len(f.calls()); got != 2 {
+				if got := len(f.Calls()); got != 2 {
 					t.Errorf("%d calls, want 2", got)
 				}
 			})
@@ -166,18 +168,18 @@ func TestTokenRenewedBeforeItExpires(t *testing.T) {
 
 func TestTokenRenewedOnceWhenRefused(t *testing.T) {
 	t.Parallel()
-	for name, call := range calls {
+	for name, call := range fake.Calls {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			f := newFake(t, answer(http.StatusUnauthorized, ""))
-			e := asError(t, call(t.Context(), newClient(t, f), pipelineUUID))
-			if e.StatusCode != http.StatusUnauthorized || e.Op == ylem.OpToken || e.MaybeStarted {
+			f := fake.New(t, fake.Answer(http.StatusUnauthorized, ""))
+			e := fake.AsError(t, call(t.Context(), fake.NewClient(t, f), fake.PipelineUUID))
+			if e.StatusCode != http.StatusUnauthorized || e.Op == request.OpToken || e.MaybeStarted {
 				t.Errorf("error is %+v, want the call's own 401", e)
 			}
-			if tokens, calls := len(f.tokens()), len(f.calls()); tokens != 2 || calls != 2 {
+			if tokens, calls := len(f.Tokens()), len(f.Calls()); tokens != 2 || calls != 2 {
 				t.Errorf("%d token requests and %d calls, want 2 and 2", tokens, calls)
 			}
-			first, second := f.calls()[0], f.calls()[1]
+			first, second := f.Calls()[0], f.Calls()[1]
 			if first.Header.Get("Authorization") != "Bearer TOKEN-1" || second.Header.Get("Authorization") != "Bearer TOKEN-2" {
 				t.Errorf("tokens are %q and %q", first.Header.Get("Authorization"), second.Header.Get("Authorization"))
 			}
@@ -186,18 +188,18 @@ func TestTokenRenewedOnceWhenRefused(t *testing.T) {
 
 	t.Run("the run request is whole the second time", func(t *testing.T) {
 		t.Parallel()
-		f := newFake(t, func(w http.ResponseWriter, r *http.Request) {
+		f := fake.New(t, func(w http.ResponseWriter, r *http.Request) {
 			if r.Header.Get("Authorization") == "Bearer TOKEN-1" {
-				answer(http.StatusUnauthorized, "")(w, r)
+				fake.Answer(http.StatusUnauthorized, "")(w, r)
 				return
 			}
-			answer(http.StatusCreated, startedRun)(w, r)
+			fake.Answer(http.StatusCreated, fake.StartedRun)(w, r)
 		})
-		run, err := newClient(t, f).RunPipeline(t.Context(), pipelineUUID, []byte(`{"a":1}`))
-		if err != nil || run.UUID != runUUID {
+		run, err := fake.NewClient(t, f).RunPipeline(t.Context(), fake.PipelineUUID, ylem.Input{Body: []byte(`{"a":1}`)})
+		if err != nil || run.UUID != fake.RunUUID {
 			t.Fatalf("run %+v, error %v", run, err)
 		}
-		if calls := f.calls(); len(calls) != 2 || calls[1].Body != `{"a":1}` || calls[1].Header.Get("Content-Type") != "application/json" {
+		if calls := f.Calls(); len(calls) != 2 || calls[1].Body != `{"a":1}` || calls[1].Header.Get("Content-Type") != "application/json" {
 			t.Errorf("calls are %+v", calls)
 		}
 	})
@@ -208,9 +210,9 @@ func TestConcurrentRefusalsRenewOnce(t *testing.T) {
 	const n = 50
 	var arrived atomic.Int64
 	all := make(chan struct{})
-	f := newFake(t, func(w http.ResponseWriter, r *http.Request) {
+	f := fake.New(t, func(w http.ResponseWriter, r *http.Request) {
 		if r.Header.Get("Authorization") != "Bearer TOKEN-1" {
-			answerJSON(lastRun)(w, r)
+			fake.AnswerJSON(fake.LastRun)(w, r)
 			return
 		}
 		if arrived.Add(1) == n {
@@ -219,17 +221,17 @@ func TestConcurrentRefusalsRenewOnce(t *testing.T) {
 		<-all
 		w.WriteHeader(http.StatusUnauthorized)
 	})
-	client := newClient(t, f)
+	client := fake.NewClient(t, f)
 	var wg sync.WaitGroup
 	for range n {
 		wg.Go(func() {
-			if err := callLastRun(t.Context(), client); err != nil {
+			if err := fake.CallLastRun(t.Context(), client); err != nil {
 				t.Error(err)
 			}
 		})
 	}
 	wg.Wait()
-	if tokens, calls := len(f.tokens()), len(f.calls()); tokens != 2 || calls != 2*n {
+	if tokens, calls := len(f.Tokens()), len(f.Calls()); tokens != 2 || calls != 2*n {
 		t.Errorf("%d token requests and %d calls, want 2 and %d", tokens, calls, 2*n)
 	}
 }
@@ -238,21 +240,21 @@ func TestTokenOutlivesTheCallThatCausedIt(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		proceed := make(chan struct{})
-		f := newFake(t, answerJSON(lastRun))
-		f.token = func(w http.ResponseWriter, _ *http.Request) {
+		f := fake.New(t, fake.AnswerJSON(fake.LastRun))
+		f.Token = func(w http.ResponseWriter, _ *http.Request) {
 			<-proceed
-			grant(w, 1, 86400, "stats:read")
+			fake.Grant(w, 1, 86400, "stats:read")
 		}
-		client, _ := newPipeClient(t, f)
+		client, _ := fake.NewPipeClient(t, f)
 
 		ctx, cancel := context.WithCancel(t.Context())
 		var first error
-		go func() { first = callLastRun(ctx, client) }()
+		go func() { first = fake.CallLastRun(ctx, client) }()
 		synctest.Wait()
 		var wg sync.WaitGroup
 		for range 5 {
 			wg.Go(func() {
-				if err := callLastRun(t.Context(), client); err != nil {
+				if err := fake.CallLastRun(t.Context(), client); err != nil {
 					t.Errorf("a call that waited for the token: %v", err)
 				}
 			})
@@ -260,12 +262,12 @@ func TestTokenOutlivesTheCallThatCausedIt(t *testing.T) {
 		synctest.Wait()
 		cancel()
 		synctest.Wait()
-		if e := asError(t, first); !errors.Is(first, context.Canceled) || e.Op != ylem.OpLastRun {
+		if e := fake.AsError(t, first); !errors.Is(first, context.Canceled) || e.Op != request.OpLastRun {
 			t.Errorf("the call that was given up: %v", first)
 		}
 		close(proceed)
 		wg.Wait()
-		if tokens, calls := len(f.tokens()), len(f.calls()); tokens != 1 || calls != 5 {
+		if tokens, calls := len(f.Tokens()), len(f.Calls()); tokens != 1 || calls != 5 {
 			t.Errorf("%d token requests and %d calls, want 1 and 5", tokens, calls)
 		}
 	})
@@ -283,18 +285,18 @@ func TestRefusedCredentialsAreAskedOnce(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			f := newFake(t, answerJSON(lastRun))
-			f.token = answer(test.status, test.body, "Content-Type", "application/json;charset=UTF-8")
-			client := newClient(t, f)
+			f := fake.New(t, fake.AnswerJSON(fake.LastRun))
+			f.Token = fake.Answer(test.status, test.body, "Content-Type", "application/json;charset=UTF-8")
+			client := fake.NewClient(t, f)
 			for range 3 {
-				for _, call := range calls {
-					e := asError(t, call(t.Context(), client, pipelineUUID))
-					if e.Op != ylem.OpToken || e.StatusCode != test.status || e.Code != test.code || e.Message != test.message || e.MaybeStarted {
+				for _, call := range fake.Calls {
+					e := fake.AsError(t, call(t.Context(), client, fake.PipelineUUID))
+					if e.Op != request.OpToken || e.StatusCode != test.status || e.Code != test.code || e.Message != test.message || e.MaybeStarted {
 						t.Fatalf("error is %+v", e)
 					}
 				}
 			}
-			if tokens, calls := len(f.tokens()), len(f.calls()); tokens != 1 || calls != 0 {
+			if tokens, calls := len(f.Tokens()), len(f.Calls()); tokens != 1 || calls != 0 {
 				t.Errorf("%d token requests and %d calls, want 1 and 0", tokens, calls)
 			}
 		})
@@ -310,34 +312,34 @@ func TestTokenFailuresThatPass(t *testing.T) {
 		status   int
 		requests int // of the call that fails
 	}{
-		"500 server_error":   {answer(500, serverError, "Content-Type", typeJSON), 500, 2},
-		"500 empty":          {answer(500, ""), 500, 2},
-		"502 from a proxy":   {answer(502, "<html>Bad Gateway</html>", "Content-Type", typeHTML), 502, 3},
-		"503":                {answer(503, ""), 503, 3},
-		"429":                {answer(429, "slow down", "Content-Type", typeText), 429, 3},
-		"429 with a code":    {answer(429, `{"error":"rate_limit_exceeded"}`, "Content-Type", typeJSON), 429, 3},
-		"408 with a code":    {answer(408, `{"error":"request_timeout"}`, "Content-Type", typeJSON), 408, 1},
-		"404 page":           {answer(404, "404 page not found\n", "Content-Type", typeText), 404, 1},
-		"connection dropped": {drop, 0, 3},
-		"200 HTML":           {answer(200, "<html>Log in</html>", "Content-Type", typeHTML), 200, 1},
-		"200 without token":  {answer(200, `{}`, "Content-Type", typeJSON), 200, 1},
-		"200 with an error":  {answer(200, invalidClient, "Content-Type", typeJSON), 200, 1},
+		"500 server_error":   {fake.Answer(500, serverError, "Content-Type", fake.TypeJSON), 500, 2},
+		"500 empty":          {fake.Answer(500, ""), 500, 2},
+		"502 from a proxy":   {fake.Answer(502, "<html>Bad Gateway</html>", "Content-Type", fake.TypeHTML), 502, 3},
+		"503":                {fake.Answer(503, ""), 503, 3},
+		"429":                {fake.Answer(429, "slow down", "Content-Type", fake.TypeText), 429, 3},
+		"429 with a code":    {fake.Answer(429, `{"error":"rate_limit_exceeded"}`, "Content-Type", fake.TypeJSON), 429, 3},
+		"408 with a code":    {fake.Answer(408, `{"error":"request_timeout"}`, "Content-Type", fake.TypeJSON), 408, 1},
+		"404 page":           {fake.Answer(404, "404 page not found\n", "Content-Type", fake.TypeText), 404, 1},
+		"connection dropped": {fake.Drop, 0, 3},
+		"200 HTML":           {fake.Answer(200, "<html>Log in</html>", "Content-Type", fake.TypeHTML), 200, 1},
+		"200 without token":  {fake.Answer(200, `{}`, "Content-Type", fake.TypeJSON), 200, 1},
+		"200 with an error":  {fake.Answer(200, invalidClient, "Content-Type", fake.TypeJSON), 200, 1},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			synctest.Test(t, func(t *testing.T) {
-				f := newFake(t, answerJSON(lastRun))
-				f.token = test.handler
-				client, _ := newPipeClient(t, f)
-				err := callLastRun(t.Context(), client)
-				if e := asError(t, err); e.Op != ylem.OpToken || e.StatusCode != test.status {
+				f := fake.New(t, fake.AnswerJSON(fake.LastRun))
+				f.Token = test.handler
+				client, _ := fake.NewPipeClient(t, f)
+				err := fake.CallLastRun(t.Context(), client)
+				if e := fake.AsError(t, err); e.Op != request.OpToken || e.StatusCode != test.status {
 					t.Errorf("error is %+v, want status %d of the token endpoint", e, test.status)
 				}
-				if got := len(f.tokens()); got != test.requests {
+				if got := len(f.Tokens()); got != test.requests {
 					t.Errorf("%d token requests, want %d", got, test.requests)
 				}
-				f.answerWith(nil, answerJSON(lastRun))
-				if err := callLastRun(t.Context(), client); err != nil {
+				f.AnswerWith(nil, fake.AnswerJSON(fake.LastRun))
+				if err := fake.CallLastRun(t.Context(), client); err != nil {
 					t.Errorf("after it passed: %v", err)
 				}
 			})
@@ -346,20 +348,20 @@ func TestTokenFailuresThatPass(t *testing.T) {
 
 	t.Run("503 once", func(t *testing.T) {
 		t.Parallel()
-		f := newFake(t, answerJSON(lastRun))
+		f := fake.New(t, fake.AnswerJSON(fake.LastRun))
 		var n atomic.Int64
-		f.token = func(w http.ResponseWriter, r *http.Request) {
+		f.Token = func(w http.ResponseWriter, r *http.Request) {
 			if n.Add(1) == 1 {
 				w.WriteHeader(http.StatusServiceUnavailable)
 				return
 			}
-			grant(w, 1, 86400, "")
+			fake.Grant(w, 1, 86400, "")
 		}
-		if err := callLastRun(t.Context(), newClient(t, f)); err != nil {
+		if err := fake.CallLastRun(t.Context(), fake.NewClient(t, f)); err != nil {
 			t.Fatal(err)
 		}
-		body := f.tokens()[0].Body
-		if got := f.tokens(); len(got) != 2 || got[1].Body != body || !strings.Contains(body, "client_secret") {
+		body := f.Tokens()[0].Body
+		if got := f.Tokens(); len(got) != 2 || got[1].Body != body || !strings.Contains(body, "client_secret") {
 			t.Errorf("token requests are %+v", got)
 		}
 	})
@@ -374,16 +376,32 @@ func TestTokenRedirectIsNotFollowed(t *testing.T) {
 				t.Errorf("the credentials travelled: %s %s", r.Method, r.URL)
 			}))
 			defer elsewhere.Close()
-			f := newFake(t, answerJSON(lastRun))
-			f.token = answer(status, "", "Location", elsewhere.URL+"/login")
-			err := callLastRun(t.Context(), newClient(t, f))
-			e := asError(t, err)
+			f := fake.New(t, fake.AnswerJSON(fake.LastRun))
+			f.Token = fake.Answer(status, "", "Location", elsewhere.URL+"/login")
+			err := fake.CallLastRun(t.Context(), fake.NewClient(t, f))
+			e := fake.AsError(t, err)
 			if e.StatusCode != status || e.Location != elsewhere.URL+"/login" || !strings.Contains(err.Error(), e.Location) {
 				t.Errorf("error is %v", err)
 			}
-			if tokens, calls := len(f.tokens()), len(f.calls()); tokens != 1 || calls != 0 {
+			if tokens, calls := len(f.Tokens()), len(f.Calls()); tokens != 1 || calls != 0 {
 				t.Errorf("%d token requests and %d calls, want 1 and 0", tokens, calls)
 			}
 		})
+	}
+}
+
+// Tokens that live for a second make many, and are all remembered so that none is shown: but not for ever.
+func TestFewTokensAreRemembered(t *testing.T) {
+	t.Parallel()
+	f := fake.New(t, fake.AnswerJSON(fake.LastRun))
+	f.Token = func(w http.ResponseWriter, _ *http.Request) { fake.Grant(w, len(f.Tokens()), 1, "stats:read") }
+	client := fake.NewClient(t, f)
+	for range 50 {
+		if err := fake.CallLastRun(t.Context(), client); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if n := request.Remembered(client.Client); len(f.Tokens()) != 50 || n != 10 {
+		t.Errorf("%d tokens of %d are remembered", n, len(f.Tokens()))
 	}
 }

@@ -1,0 +1,236 @@
+package provider
+
+import (
+	"errors"
+	"fmt"
+	"net/http"
+	"strings"
+	"time"
+
+	"github.com/hashicorp/terraform-plugin-framework/diag"
+	"github.com/hashicorp/terraform-plugin-framework/path"
+
+	"github.com/ylem-co/terraform-provider-ylem/internal/ylem"
+	"github.com/ylem-co/terraform-provider-ylem/internal/ylem/follow"
+	"github.com/ylem-co/terraform-provider-ylem/internal/ylem/request"
+)
+
+// caller is who waited for a run.
+type caller int
+
+const (
+	creating caller = iota
+	updating
+	invoking // the action
+)
+
+// next is what to do after a wait that did not end well, by who waited. In the resource's texts, %s is unlessFailed.
+var next = map[caller]map[ending]string{
+	creating: {
+		waitFailed: "Fix the pipeline or its input; the next apply starts a new run. To accept this one instead, set on_failure = \"warn\" and run " +
+			"terraform untaint ADDRESS.",
+		waitTimedOut:    tainted + "That apply waits for as long as \"update\" in the timeouts block says%s. For new runs, \"create\" applies.",
+		waitInterrupted: "The next apply resumes waiting for it%s.",
+		waitUnreadable:  tainted + "That apply waits for it%s.",
+	},
+	updating: {
+		waitFailed:      "Fix the pipeline or its input; the next apply starts a new run. To accept this one instead, set on_failure = \"warn\".",
+		waitTimedOut:    resumes,
+		waitInterrupted: "The next apply resumes waiting for it%s.",
+		waitUnreadable:  "The next apply resumes waiting for it%s.",
+	},
+	invoking: {
+		waitFailed:      "Fix the pipeline or its input, and invoke the action again.",
+		waitTimedOut:    "Invoking the action again starts another run: check this one in Ylem. To wait longer, raise \"timeout\".",
+		waitInterrupted: "Invoking the action again starts another run: check this one in Ylem.",
+		waitUnreadable:  "Check the run in Ylem.",
+	},
+}
+
+const (
+	tainted = "Terraform has marked the resource as tainted, so a plain apply would start another run. To resume waiting for this one:\n\n" +
+		"  terraform untaint ADDRESS\n  terraform apply\n\n"
+	resumes = "The next apply resumes waiting for it, for as long as \"update\" in the timeouts block says%s."
+
+	// The next apply begins with a refresh, which may find that the run has failed since.
+	unlessFailed = ", unless it has failed by then: that starts a new run"
+)
+
+// report explains how a wait ended, with errors or warnings as configured.
+func (o outcome) report(by caller, onFailure, onTimeout string, diags *diag.Diagnostics) {
+	if o.ending == waitSucceeded {
+		return
+	}
+	advice := next[by][o.ending]
+	if by == creating && o.ending == waitTimedOut && onTimeout == onWarn {
+		advice = resumes // a warning taints nothing
+	}
+	if strings.Contains(advice, "%s") {
+		clause := unlessFailed
+		if onFailure == onWarn {
+			clause = ""
+		}
+		advice = fmt.Sprintf(advice, clause)
+	}
+	name := fmt.Sprintf("Run %s of pipeline %s", o.run.RunUUID, o.run.PipelineUUID)
+	switch o.ending {
+	case waitFailed:
+		if onFailure == onWarn {
+			advice = "on_failure = \"warn\" accepts it."
+		}
+		addAs(onFailure, diags, "The run failed", fmt.Sprintf("%s failed within %s.\n\n%s\n%s",
+			name, o.took.Round(time.Millisecond), describe(failedTasks(o.progress)), advice))
+	case waitTimedOut:
+		state := reported(o.progress)
+		if len(o.options.FinalTaskUUIDs) == 0 && len(o.progress.Rows) > 0 {
+			state += fmt.Sprintf(", the last within %s", o.options.QuietPeriod)
+		}
+		detail := fmt.Sprintf("%s has not finished within %s and continues in Ylem; %s.\n\n%s", name, o.timeout, state, advice)
+		if e, ok := o.requestError(); ok {
+			detail += "\n\nThe last attempt to read the log failed:\n" + answer(e)
+		}
+		addAs(onTimeout, diags, "The run outlasted the timeout", detail)
+	case waitInterrupted:
+		detail := fmt.Sprintf("%s continues in Ylem; %s. %s", name, reported(o.progress), advice)
+		if by == invoking { // there is no state to resume from
+			diags.AddError("Stopped waiting for the run", detail)
+		} else {
+			diags.AddWarning("Stopped waiting for the run", detail)
+		}
+	case waitUnreadable:
+		e, ok := o.requestError()
+		if !ok {
+			diags.AddError("Unexpected error", o.err.Error())
+			return
+		}
+		summary, cause := explain(e)
+		diags.AddAttributeError(path.Root("wait_for_completion"), summary, fmt.Sprintf(
+			"%s was started and continues in Ylem, but waiting for it is not possible. %s\n\n%s\n\n%s", name, cause, advice, answer(e)))
+	}
+}
+
+// addAs adds an error or a warning, as on_failure or on_timeout says.
+func addAs(policy string, diags *diag.Diagnostics, summary, detail string) {
+	if policy == onWarn {
+		diags.AddWarning(summary, detail)
+	} else {
+		diags.AddError(summary, detail)
+	}
+}
+
+func quietPeriodDetail(timeout, quiet time.Duration) string {
+	return fmt.Sprintf("Waiting could never succeed: the timeout is %s, but the run counts as finished only after %s of silence. Raise the timeout, "+
+		"shorten quiet_period, or set final_task_uuids.", timeout, quiet)
+}
+
+// reported says how far a run has got.
+func reported(p follow.Progress) string {
+	missing := strings.Join(p.Missing, ", ")
+	switch n := len(p.Rows); {
+	case n == 0 && missing != "":
+		return "no task has reported yet; the final " + missing + " must"
+	case n == 0:
+		return "no task has reported yet"
+	case missing != "":
+		return tasksHaveReported(n) + ", but not the final " + missing
+	default:
+		return tasksHaveReported(n)
+	}
+}
+
+func tasksHaveReported(n int) string {
+	if n == 1 {
+		return "1 task has reported"
+	}
+	return fmt.Sprintf("%d tasks have reported", n)
+}
+
+// failedTask is a failed task as diagnostics name it.
+type failedTask struct {
+	uuid, taskType string
+	errors         []ylem.TaskError
+	output         string // shown if there are no errors
+}
+
+func failedTasks(p follow.Progress) []failedTask {
+	var tasks []failedTask
+	for _, row := range p.Failed() {
+		output, _ := row.DecodeOutput()
+		tasks = append(tasks, failedTask{uuid: row.TaskUUID, taskType: row.TaskType, errors: row.TaskErrors(), output: output})
+	}
+	return tasks
+}
+
+// What a diagnostic names at most: a for-each can fail a thousand times.
+const (
+	maxFailedTasks = 10
+	maxTaskErrors  = 5 // of each
+)
+
+// describe names each failed task with its errors, a line each.
+func describe(tasks []failedTask) string {
+	var b strings.Builder
+	for i, task := range tasks {
+		if i == maxFailedTasks {
+			fmt.Fprintf(&b, "and %d more\n", len(tasks)-i)
+			break
+		}
+		var causes []string
+		for i, e := range task.errors {
+			if i == maxTaskErrors {
+				causes = append(causes, fmt.Sprintf("and %d more", len(task.errors)-i))
+				break
+			}
+			causes = append(causes, fmt.Sprintf("%s %d: %s", request.Shorten(e.Severity), e.Code, request.Shorten(e.Message)))
+		}
+		if len(causes) == 0 {
+			causes = []string{"Ylem names no error"}
+			if task.output != "" {
+				causes = []string{"output: " + request.Shorten(task.output)}
+			}
+		}
+		fmt.Fprintf(&b, "Task %s (%s): %s\n", request.Shorten(task.uuid), request.Shorten(task.taskType), strings.Join(causes, "; "))
+	}
+	return b.String()
+}
+
+// addStartError explains a run that was not started, or may have been.
+func addStartError(diags *diag.Diagnostics, pipelineUUID string, err error) {
+	at := path.Root("pipeline_uuid")
+	e, ok := errors.AsType[*request.Error](err)
+	if !ok {
+		addError(diags, at, "pipeline "+pipelineUUID, err)
+		return
+	}
+	notStarted := fmt.Sprintf("No run of pipeline %s was started. ", pipelineUUID)
+	switch {
+	case e.MaybeStarted:
+		diags.AddAttributeError(at, "The run may have been started", fmt.Sprintf(
+			"The request to run pipeline %s was sent at %s (UTC) by Ylem's clock, but Ylem's answer does not say whether a run was started. Ylem has no "+
+				"idempotency key, so the request is not repeated, and Terraform does not know the run.\n\n"+
+				"Look in Ylem for a run of this pipeline that began at about that time. If there is one, import it "+
+				"(terraform import ADDRESS %s/RUN_UUID, after terraform state rm ADDRESS if the state still holds an older run); if there is none, apply again.\n\n%s",
+			pipelineUUID, e.SentAt.Format(time.DateTime), pipelineUUID, answer(e)))
+	case e.Deadlock:
+		diags.AddAttributeError(at, "Ylem's database rolled the run back", notStarted+
+			"Several pipelines were started at once, and Ylem's database had a deadlock each time, most often with pipelines that have never run before. "+
+			"Apply again; if it happens again, lower max_concurrent_runs of the provider (1 avoids it, unless others start pipelines too) or raise max_retries.\n\n"+answer(e))
+	case e.Op == request.OpRun && e.StatusCode == http.StatusForbidden:
+		causes := "The pipeline is paused: resume it in Ylem. Less likely, the OAuth client lacks the scope pipelines:run."
+		if e.MissingScope() {
+			causes = missingScope(request.OpRun) + " Less likely, the pipeline is paused."
+		}
+		diags.AddAttributeError(at, "Ylem refuses to run the pipeline", notStarted+causes+"\n\n"+answer(e))
+	case e.Op == request.OpRun && e.StatusCode == http.StatusNotFound && e.Message == "":
+		diags.AddAttributeError(at, "Ylem finds no pipeline to run", fmt.Sprintf(
+			"%sPipeline %s does not exist or was deleted, or is a template, or has no active task. Check the UUID, and the pipeline in Ylem.\n\n%s",
+			notStarted, pipelineUUID, answer(e)))
+	default:
+		summary, advice := explain(e)
+		if e.Op == request.OpToken {
+			diags.AddError(summary, notStarted+advice+"\n\n"+answer(e))
+		} else {
+			diags.AddAttributeError(at, summary, notStarted+advice+"\n\n"+answer(e))
+		}
+	}
+}

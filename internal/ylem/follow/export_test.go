@@ -1,0 +1,17 @@
+package follow
+
+import (
+	"iter"
+
+	"github.com/ylem-co/terraform-provider-ylem/internal/ylem"
+)
+
+// FillLog is how many runs are held of a log, or why they are not.
+func FillLog(rows iter.Seq2[ylem.LogRow, error]) (runs int, err error) {
+	l := newSharedLog(window{})
+	err = l.fill(rows)
+	return len(l.rows), err
+}
+
+// HeldLogs is how many logs are held.
+func HeldLogs(f *Follower) int { return f.logs.Kept() }
