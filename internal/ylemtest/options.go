@@ -37,11 +37,12 @@ func WithTokenLifetime(d time.Duration) Option {
 	return func(s *Server) { s.tokenLifetime = d }
 }
 
-// WithRunCapacity lets requests to run more than n different pipelines at once
-// fail with 500 and start nothing. The real server's database deadlocks then,
-// more often the more there are; here it is certain.
-func WithRunCapacity(n int) Option {
-	return func(s *Server) { s.runCapacity = n }
+// WithTaskRunner runs the tasks of all pipelines one after the other, in the
+// order in which they become ready, as the one task runner of the real server
+// does: a long task of another pipeline holds back the next row of a run.
+// Without it, all tasks run side by side. An Unended task holds back none.
+func WithTaskRunner() Option {
+	return func(s *Server) { s.oneTaskRunner = true }
 }
 
 // WithPathPrefix puts all routes under a prefix, as behind a reverse proxy.

@@ -18,6 +18,8 @@ type call struct {
 	args    []string // the path's segments after that, decoded
 	body    []byte
 	refusal *answer // what the router itself answers
+	// contended is a first run that met another one on arrival.
+	contended bool
 }
 
 // arrive finds the route of a request and logs it.

@@ -34,6 +34,8 @@ type Server struct {
 	prefix        string
 	useTLS        bool
 	runCapacity   int
+	deadlocks     *deadlocks // nil = none
+	oneTaskRunner bool
 	http2         bool
 	clientCAs     *x509.CertPool
 	certificate   []byte
@@ -54,7 +56,14 @@ type Server struct {
 	faults    []*Fault
 	latency   time.Duration
 	running   map[string]int // run requests under way, by pipeline
-	lastID    int
+	firstRuns int            // those of pipelines that had not run before
+	ran       map[string]bool
+	history   []Run // every run, AddRun's included
+
+	schedulerStops  outages
+	clickHouseStops outages
+	leftovers       counts
+	lastID          int
 }
 
 // NewServer starts a server on a free loopback port. The caller closes it.
@@ -69,6 +78,7 @@ func NewServer(opts ...Option) *Server {
 		refreshes:     map[string]*token{},
 		pipelines:     map[string]*Pipeline{},
 		running:       map[string]int{},
+		ran:           map[string]bool{},
 	}
 	for _, opt := range opts {
 		opt(s)
