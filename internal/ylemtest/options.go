@@ -2,6 +2,7 @@ package ylemtest
 
 import (
 	"crypto/x509"
+	"net/url"
 	"strings"
 	"time"
 )
@@ -46,12 +47,19 @@ func WithTaskRunner() Option {
 }
 
 // WithPathPrefix puts all routes under a prefix, as behind a reverse proxy.
-// URL ends with it, and paths outside it are not found.
+// URL ends with it, and paths outside it are not found. The prefix is as on
+// the wire, percent escapes included: under "/team%2Fa" neither "/team/a" nor
+// "/team%2fa" is found. It panics where the prefix is not escaped correctly.
 func WithPathPrefix(prefix string) Option {
 	return func(s *Server) {
-		if prefix = strings.Trim(prefix, "/"); prefix != "" {
-			s.prefix = "/" + prefix
+		if prefix = strings.Trim(prefix, "/"); prefix == "" {
+			return
 		}
+		decoded, err := url.PathUnescape(prefix)
+		if err != nil {
+			panic("ylemtest: " + err.Error())
+		}
+		s.prefix, s.decodedPrefix = "/"+prefix, "/"+decoded
 	}
 }
 
@@ -65,4 +73,19 @@ func WithTLS(clientCAs *x509.CertPool) Option {
 // real one does; that speaks HTTP/1.1 only.
 func WithHTTP2() Option {
 	return func(s *Server) { s.http2 = true }
+}
+
+// WithHTTP2Only makes the server a front that speaks HTTP/2 only, and answers
+// a request over HTTP/1.1 with frames of HTTP/2. Such a request never reaches
+// Ylem, nor the log of requests. WithTLS, that happens to clients that do not
+// offer HTTP/2, whatever else they offer; without, HTTP/2 needs prior
+// knowledge.
+func WithHTTP2Only() Option {
+	return func(s *Server) { s.http2, s.http2Only = true, true }
+}
+
+// WithStrictALPN makes a server WithTLS and WithHTTP2Only refuse the handshake
+// of clients that offer protocols without HTTP/2 among them.
+func WithStrictALPN() Option {
+	return func(s *Server) { s.strictALPN = true }
 }

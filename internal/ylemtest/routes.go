@@ -27,7 +27,7 @@ func (s *Server) arrive(r *http.Request) *call {
 	c := &call{Request: r, route: RouteOther}
 	logged := r.URL.EscapedPath()
 	escaped, inside := strings.CutPrefix(logged, s.prefix)
-	decoded, _ := strings.CutPrefix(r.URL.Path, s.prefix)
+	decoded, _ := strings.CutPrefix(r.URL.Path, s.decodedPrefix)
 	if inside && strings.HasPrefix(escaped, "/") {
 		logged = escaped
 		s.findRoute(c, escaped, decoded)
@@ -67,8 +67,8 @@ func (s *Server) findRoute(c *call, escaped, decoded string) {
 		return
 	}
 	if clean := cleanPath(decoded); clean != decoded {
-		location := url.URL{Path: s.prefix + clean, RawQuery: c.URL.RawQuery}
-		c.refusal = &answer{status: http.StatusMovedPermanently, header: http.Header{"Location": {location.String()}}}
+		location := s.prefix + (&url.URL{Path: clean, RawQuery: c.URL.RawQuery}).String()
+		c.refusal = &answer{status: http.StatusMovedPermanently, header: http.Header{"Location": {location}}}
 		return
 	}
 
@@ -111,8 +111,7 @@ func (s *Server) findRoute(c *call, escaped, decoded string) {
 // redirect leads to the clean path. As on the real server the escaped path is
 // escaped once more, so that following it fails for paths with a date.
 func (s *Server) redirect(r *http.Request, clean string) answer {
-	target := url.URL{Path: s.prefix + clean, RawQuery: r.URL.RawQuery}
-	location := target.String()
+	location := s.prefix + (&url.URL{Path: clean, RawQuery: r.URL.RawQuery}).String()
 	a := answer{status: http.StatusTemporaryRedirect, header: http.Header{"Location": {location}}}
 	if r.Method == http.MethodGet || r.Method == http.MethodHead {
 		a.header.Set("Content-Type", "text/html; charset=utf-8")

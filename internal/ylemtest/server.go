@@ -31,12 +31,15 @@ type Server struct {
 	dialect       Dialect
 	clock         func() time.Time
 	tokenLifetime time.Duration
-	prefix        string
+	prefix        string // as on the wire
+	decodedPrefix string
 	useTLS        bool
 	runCapacity   int
 	deadlocks     *deadlocks // nil = none
 	oneTaskRunner bool
 	http2         bool
+	http2Only     bool
+	strictALPN    bool
 	clientCAs     *x509.CertPool
 	certificate   []byte
 
@@ -105,6 +108,7 @@ func NewServer(opts ...Option) *Server {
 	}
 	s.http.Protocols.SetHTTP1(true)
 	s.http.Protocols.SetHTTP2(s.http2)
+	s.http.Protocols.SetUnencryptedHTTP2(s.http2Only && !s.useTLS)
 	if s.useTLS {
 		s.http.TLSConfig = s.tlsConfig()
 		go func() { _ = s.http.ServeTLS(listener, "", "") }()
@@ -140,6 +144,10 @@ func (s *Server) now() time.Time {
 }
 
 func (s *Server) handle(w http.ResponseWriter, r *http.Request) {
+	if s.http2Only && r.ProtoMajor == 1 {
+		answerInHTTP2(w, r)
+		return
+	}
 	c := s.arrive(r)
 	body, err := io.ReadAll(r.Body)
 	s.mu.Lock()

@@ -8,9 +8,11 @@ import (
 	"crypto/x509"
 	"crypto/x509/pkix"
 	"encoding/pem"
+	"io"
 	"math/big"
 	"net"
 	"net/http"
+	"slices"
 	"time"
 )
 
@@ -53,7 +55,41 @@ func (s *Server) tlsConfig() *tls.Config {
 		config.ClientCAs = s.clientCAs
 		config.ClientAuth = tls.RequireAndVerifyClientCert
 	}
+	if s.http2Only {
+		config.GetConfigForClient = s.onlyHTTP2
+	}
 	return config
+}
+
+// onlyHTTP2 negotiates HTTP/2 with those that offer it, and with others
+// nothing or, where the server is strict, no connection.
+func (s *Server) onlyHTTP2(hello *tls.ClientHelloInfo) (*tls.Config, error) {
+	config := s.http.TLSConfig.Clone()
+	config.GetConfigForClient = nil
+	switch {
+	case slices.Contains(hello.SupportedProtos, "h2"):
+		config.NextProtos = []string{"h2"}
+	case s.strictALPN:
+		// Not "h2": crypto/tls lets a client that offers "http/1.1" pass then.
+		config.NextProtos = []string{"none of them"}
+	default:
+		config.NextProtos = nil
+	}
+	return config, nil
+}
+
+// answerInHTTP2 is what a server that knows only HTTP/2 says to anything else:
+// its settings, and that it goes away because of a protocol error.
+func answerInHTTP2(w http.ResponseWriter, r *http.Request) {
+	// Else the connection would be reset, and the client perhaps not see the frames.
+	_, _ = io.Copy(io.Discard, r.Body)
+	conn, _, err := http.NewResponseController(w).Hijack()
+	if err != nil {
+		return
+	}
+	_, _ = conn.Write([]byte("\x00\x00\x00\x04\x00\x00\x00\x00\x00" +
+		"\x00\x00\x08\x07\x00\x00\x00\x00\x00" + "\x00\x00\x00\x00" + "\x00\x00\x00\x01"))
+	_ = conn.Close()
 }
 
 // resetConnection lets the client's next look at its connection fail with ECONNRESET, where the protocol allows that.
