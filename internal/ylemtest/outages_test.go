@@ -130,6 +130,24 @@ func TestSchedulerIsDown(t *testing.T) {
 	}
 }
 
+// A row that was seen is not reported again, though its task was ready when the scheduler stopped.
+func TestSchedulerStopsAtOnce(t *testing.T) {
+	t.Parallel()
+	s := start(t)
+	p := s.AddPipeline(Pipeline{Tasks: []Task{{UUID: id("a")}, {UUID: id("b"), After: []string{id("a")}, Duration: ms}}})
+	run := startedUUID(t, s.run(p.UUID, ""))
+	s.StopScheduler()
+	s.clock.advance(time.Second)
+	if got := shown(s, run); got != "a" {
+		t.Errorf("down: rows %q", got)
+	}
+	s.StartScheduler()
+	s.clock.advance(time.Second)
+	if got := shown(s, run); got != "a b" {
+		t.Errorf("up again: rows %q", got)
+	}
+}
+
 // A count that would be negative shows what is left over from other requests.
 func TestLeftovers(t *testing.T) {
 	t.Parallel()

@@ -84,9 +84,10 @@ func (p *Proxy) ForgetAfter(age time.Duration) {
 	p.forgetAfter = age
 }
 
-// ResetIdle resets connections on which nothing has passed for longer than
-// this, as a load balancer does. The client learns of it when it next writes:
-// that is answered by a reset and never reaches the server. Zero ends that.
+// ResetIdle gives up connections on which nothing has passed for longer than
+// this, as a load balancer does. Either side learns of it when it next writes:
+// that is answered by a reset and never reaches the other side. Zero ends that,
+// for those not yet given up.
 func (p *Proxy) ResetIdle(limit time.Duration) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -201,18 +202,16 @@ func (f *flow) pass(from, to *net.TCPConn, count *atomic.Int64) {
 	buffer := make([]byte, 32<<10)
 	for {
 		n, err := from.Read(buffer)
-		forgetAfter, idle := f.proxy.limits()
-		if forgetAfter > 0 && time.Since(f.opened) > forgetAfter {
-			f.forgotten.Store(true)
-		}
-		if n > 0 {
-			last := time.Unix(0, f.used.Swap(time.Now().UnixNano()))
-			tooLate := f.expired.Load() || idle > 0 && time.Since(last) > idle
-			if tooLate && from == f.client && !f.forgotten.Load() {
-				reset(f.client)
+		f.age()
+		if f.expired.Load() && !f.forgotten.Load() {
+			reset(from)
+			if from == f.client {
 				_ = f.server.Close()
-				return
 			}
+			return
+		}
+		f.used.Store(time.Now().UnixNano())
+		if n > 0 {
 			f.write(to, buffer[:n], count)
 		}
 		switch {
@@ -227,6 +226,17 @@ func (f *flow) pass(from, to *net.TCPConn, count *atomic.Int64) {
 			reset(f.server)
 			return
 		}
+	}
+}
+
+// age notes what the time has made of the connection.
+func (f *flow) age() {
+	forgetAfter, idle := f.proxy.limits()
+	if forgetAfter > 0 && time.Since(f.opened) > forgetAfter {
+		f.forgotten.Store(true)
+	}
+	if idle > 0 && time.Since(time.Unix(0, f.used.Load())) > idle {
+		f.expired.Store(true)
 	}
 }
 

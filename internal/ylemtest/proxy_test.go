@@ -158,10 +158,28 @@ func TestProxyResetsIdleConnections(t *testing.T) {
 				t.Errorf("the server got %q", got)
 			}
 			p.ResetIdle(0)
-			dial(t, p, e)
+			conn = dial(t, p, e)
 			eventually(t, "the reset connection is gone", func() bool { return p.Open() == 1 })
-			if toServer, _ := p.Bytes(); toServer != 15 || p.Connections() != 2 {
-				t.Errorf("%d bytes on %d connections", toServer, p.Connections())
+
+			// What the server sends late does not arrive, and the client still learns of the end by writing.
+			<-e.conns
+			server := <-e.conns
+			expire(p)
+			if _, err := io.WriteString(server, "lost\n"); err != nil {
+				t.Fatal(err)
+			}
+			if got := <-e.got; got != "" {
+				t.Errorf("the server got %q", got)
+			}
+			if _, err := io.WriteString(conn, "lost\n"); err != nil {
+				t.Fatal("the write itself: ", err)
+			}
+			if n, err := conn.Read(make([]byte, 1)); n != 0 || !errors.Is(err, syscall.ECONNRESET) {
+				t.Errorf("read %d bytes, %v, want a reset", n, err)
+			}
+			eventually(t, "both connections are gone", func() bool { return p.Open() == 0 })
+			if toServer, toClient := p.Bytes(); toServer != 15 || toClient != 15 || p.Connections() != 2 {
+				t.Errorf("%d and %d bytes on %d connections", toServer, toClient, p.Connections())
 			}
 		})
 	}

@@ -126,6 +126,34 @@ func TestTaskRunner(t *testing.T) {
 	}
 }
 
+// Of tasks that are ready at the same time the older run's goes first, so that a start changes nothing that was seen.
+func TestTaskRunnerIsFair(t *testing.T) {
+	t.Parallel()
+	s := start(t, WithTaskRunner())
+	pipeline := func(letters string) string {
+		var tasks []Task
+		for _, letter := range letters {
+			task := Task{UUID: id(string(letter)), Duration: time.Second}
+			if len(tasks) > 0 {
+				task.After = []string{tasks[0].UUID}
+			}
+			tasks = append(tasks, task)
+		}
+		return s.AddPipeline(Pipeline{Tasks: tasks}).UUID
+	}
+	first := startedUUID(t, s.run(pipeline("abc"), ""))
+	s.clock.advance(time.Second)
+	second := startedUUID(t, s.run(pipeline("d"), ""))
+	s.clock.advance(2 * time.Second)
+	if shown(s, first) != "a b c" || shown(s, second) != "" {
+		t.Errorf("rows %q and %q", shown(s, first), shown(s, second))
+	}
+	s.clock.advance(time.Second)
+	if got := shown(s, second); got != "d" {
+		t.Errorf("rows of the second %q", got)
+	}
+}
+
 func TestTasksRunSideBySide(t *testing.T) {
 	t.Parallel()
 	s := start(t)
@@ -151,11 +179,21 @@ func TestLargeOutputEndsTheRun(t *testing.T) {
 		}}).UUID
 	}
 	fits, large := pipeline(65535), pipeline(65536)
+	twice := s.AddPipeline(Pipeline{Tasks: []Task{
+		{UUID: id("a"), Duration: time.Second, Output: make([]byte, 65536)},
+		{UUID: id("b"), Duration: time.Second},
+		{UUID: id("c"), Duration: 2 * time.Second},
+		{UUID: id("d"), Duration: 3 * time.Second, Output: make([]byte, 65536)},
+	}}).UUID
+	brokenTwice := startedUUID(t, s.run(twice, ""))
 	whole, broken := startedUUID(t, s.run(fits, "")), startedUUID(t, s.run(large, ""))
 	scheduled := s.AddRun(large, s.clock.now())
 	s.clock.advance(time.Hour)
 	if got := shown(s, whole); got != "a d b e f c" {
 		t.Errorf("at the limit: rows %q", got)
+	}
+	if got := shown(s, brokenTwice); got != "b" {
+		t.Errorf("over the limit twice: rows %q", got)
 	}
 	if got := shown(s, broken); got != "a d" {
 		t.Errorf("over the limit: rows %q", got)
