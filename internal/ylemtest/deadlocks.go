@@ -13,22 +13,21 @@ func WithRunCapacity(n int) Option {
 	return func(s *Server) { s.runCapacity = n }
 }
 
-// WithDeadlocks lets requests to run pipelines that have never run deadlock
-// the database, as two at once can on the real server. Such a request is
-// contended when another one is under way as it arrives. Every second contended
-// one, the first of them included, is answered with an empty 500 and starts
-// nothing. No pipeline deadlocks more often than inARow in succession, where
-// that is positive.
+// WithDeadlocks makes first runs deadlock: requests to run pipelines that have
+// never run, as two at once can on the real server. A first run is contended
+// if another one is in flight when it arrives. Of the contended ones the first,
+// the third and so on are answered with an empty 500 and start nothing. If
+// inARow is positive, no pipeline deadlocks more often than that in succession.
 //
-// A request is under way until its answer: SetLatency or a Fault that stalls
-// makes requests meet. A pipeline has run once a request or AddRun has started
-// a run of it, or AddRows has added a row.
+// A request is in flight until it is answered: SetLatency or a Fault that
+// stalls makes requests meet. A pipeline has run before if a request or AddRun
+// has started a run of it, or AddRows has added one of its rows.
 func WithDeadlocks(inARow int) Option {
 	return func(s *Server) { s.deadlocks = &deadlocks{limit: inARow, inARow: map[string]int{}} }
 }
 
-// DeadlockFault is a fault that answers the next run requests, as many as
-// times says, like a deadlock, whatever else is under way.
+// DeadlockFault answers run requests as a deadlock does, whatever else is in
+// flight. Times is as in Fault.
 func DeadlockFault(times int) Fault {
 	a := deadlock()
 	return Fault{Route: RouteRun, Times: times, Status: a.status, Header: a.header}

@@ -27,8 +27,8 @@ func WithDialect(d Dialect) Option {
 }
 
 // WithClock gives the server its clock: the Date header, the progress of runs
-// and the expiry of tokens follow it. The default is time.Now. Only stalls
-// and latency take real time.
+// and the expiry of tokens follow it. The default is time.Now. Only stalls,
+// latency and a Proxy take real time.
 func WithClock(now func() time.Time) Option {
 	return func(s *Server) { s.clock = now }
 }
@@ -40,8 +40,8 @@ func WithTokenLifetime(d time.Duration) Option {
 
 // WithTaskRunner runs the tasks of all pipelines one after the other, in the
 // order in which they become ready, as the one task runner of the real server
-// does: a long task of another pipeline holds back the next row of a run.
-// Without it, all tasks run side by side. An Unended task holds back none.
+// does: a long task of another pipeline delays the next row of a run. Without
+// it, all tasks run side by side. An Unended task delays no other.
 func WithTaskRunner() Option {
 	return func(s *Server) { s.oneTaskRunner = true }
 }
@@ -76,10 +76,9 @@ func WithHTTP2() Option {
 }
 
 // WithHTTP2Only makes the server a front that speaks HTTP/2 only, and answers
-// a request over HTTP/1.1 with frames of HTTP/2. Such a request never reaches
-// Ylem, nor the log of requests. WithTLS, that happens to clients that do not
-// offer HTTP/2, whatever else they offer; without, HTTP/2 needs prior
-// knowledge.
+// HTTP/1.1 with HTTP/2 frames. Such a request never reaches Ylem or the log of
+// requests. WithTLS, a client gets them if it does not offer HTTP/2, whatever
+// else it offers. Without TLS, HTTP/2 needs prior knowledge.
 func WithHTTP2Only() Option {
 	return func(s *Server) { s.http2, s.http2Only = true, true }
 }

@@ -47,9 +47,9 @@ func (o outages) upAt(t time.Time) bool {
 	return up && at.Equal(t)
 }
 
-// StopScheduler is what an outage of MySQL leaves behind: the scheduler has
-// exited. Requests to run are still answered with 201, and no task starts, nor
-// in a run under way. Tasks that run already go on and report.
+// StopScheduler does what an outage of MySQL leaves behind: the scheduler has
+// exited. Run requests are still answered with 201, but no further task starts,
+// in any run. Tasks that are running go on and report.
 func (s *Server) StopScheduler() {
 	now := s.now()
 	s.mu.Lock()
@@ -68,10 +68,10 @@ func (s *Server) StartScheduler() {
 	}
 }
 
-// StopClickHouse takes the database of the log down. All routes but the log's
-// and the statistics' go on as they are, and these answer as if nothing had
-// ever run: no rows, zeros, null, and 403 of the last run. What is reported
-// meanwhile is lost; rows by AddRows are not.
+// StopClickHouse takes the database of the log and the statistics down. Their
+// routes then answer as if nothing had ever run: no rows, zeros, null, and 403
+// for the last run. Rows reported in the meantime are lost, except those of
+// AddRows. Runs can still be started.
 func (s *Server) StopClickHouse() {
 	now := s.now()
 	s.mu.Lock()
@@ -87,10 +87,9 @@ func (s *Server) StartClickHouse() {
 	s.clickHouseStops.end(now)
 }
 
-// LoseSessions is a Redis that starts again without its data. With a token
-// issued so far, the log and the statistics are refused with a 403 in JSON,
-// the same as another organization's; runs can still be started. A new token
-// works.
+// LoseSessions restarts Redis without its data. The log and the statistics
+// refuse every token issued so far with a 403 in JSON, as they refuse another
+// organization's. Such a token still starts runs, and a new one works.
 func (s *Server) LoseSessions() {
 	s.mu.Lock()
 	defer s.mu.Unlock()

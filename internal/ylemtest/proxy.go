@@ -205,9 +205,7 @@ func (f *flow) pass(from, to *net.TCPConn, count *atomic.Int64) {
 		f.age()
 		if f.expired.Load() && !f.forgotten.Load() {
 			reset(from)
-			if from == f.client {
-				_ = f.server.Close()
-			}
+			_ = f.server.Close() // the client learns of it later, from its own write
 			return
 		}
 		f.used.Store(time.Now().UnixNano())

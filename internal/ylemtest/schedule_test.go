@@ -121,6 +121,7 @@ func TestTaskRunner(t *testing.T) {
 	// What has been seen stays, whatever is added before it.
 	before := shown(s, run)
 	past := s.AddRun(long.UUID, began.Add(-time.Second))
+	s.clock.advance(time.Hour)
 	if got := shown(s, run); got != before || shown(s, past.UUID) != "1" {
 		t.Errorf("after a run of the past: rows %q and %q, were %q", got, shown(s, past.UUID), before)
 	}
@@ -203,6 +204,24 @@ func TestLargeOutputEndsTheRun(t *testing.T) {
 	}
 }
 
+func TestLargeOutputFreesTheTaskRunner(t *testing.T) {
+	t.Parallel()
+	s := start(t, WithTaskRunner())
+	broken := startedUUID(t, s.run(s.AddPipeline(Pipeline{Tasks: []Task{
+		{UUID: id("a"), Duration: time.Second, Output: make([]byte, 65536)},
+		{UUID: id("b"), Duration: time.Second},
+		{UUID: id("c"), Duration: time.Hour, After: []string{id("b")}},
+	}}).UUID, ""))
+	next := startedUUID(t, s.run(s.AddPipeline(Pipeline{Tasks: []Task{
+		{UUID: id("d"), Duration: time.Second},
+		{UUID: id("e"), Duration: time.Second, After: []string{id("d")}},
+	}}).UUID, ""))
+	s.clock.advance(4 * time.Second)
+	if shown(s, broken) != "" || shown(s, next) != "d e" {
+		t.Errorf("rows %q and %q", shown(s, broken), shown(s, next))
+	}
+}
+
 func TestMergeIsNotLogged(t *testing.T) {
 	t.Parallel()
 	s := start(t, WithTaskRunner())
@@ -242,6 +261,9 @@ func TestDuplicatesMerge(t *testing.T) {
 		{UUID: id("c"), Duration: ms},
 	}})
 	run := startedUUID(t, s.run(p.UUID, ""))
+	if n := s.RemoveRows(func(r Row) bool { return r.TaskUUID == id("c") }); n != 0 {
+		t.Errorf("removed %d rows that have not come", n)
+	}
 	rows := func() string {
 		body := s.get("/v1/stats/pipelines/" + p.UUID + "/logs" + wholeTime).body
 		return fmt.Sprintf("%d %d %d", strings.Count(body, id("a")), strings.Count(body, id("b")), strings.Count(body, id("c")))

@@ -102,10 +102,10 @@ func within(rows []*Row, w window) []*Row {
 // counts is what both kinds of statistics say about a set of rows.
 type counts struct{ successes, failures, average int64 }
 
-// SetLeftovers sets what pipeline statistics show where a count is negative,
-// as num_of_failures and average_duration. On the real server that is what it
-// has left over from earlier requests, such as another pipeline's average
-// duration. The default is nothing: zeros.
+// SetLeftovers sets num_of_failures and average_duration of pipeline statistics
+// whose count is negative, because more tasks failed than there were runs. The
+// real server shows numbers left over from earlier requests, such as another
+// pipeline's average duration. The default is zeros.
 func (s *Server) SetLeftovers(failures, averageDuration int64) {
 	s.mu.Lock()
 	defer s.mu.Unlock()

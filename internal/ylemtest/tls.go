@@ -102,7 +102,7 @@ func resetConnection(w http.ResponseWriter) {
 		conn = secure.NetConn()
 	}
 	if plain, ok := conn.(*net.TCPConn); ok {
-		_ = plain.SetLinger(0)
+		reset(plain)
 	}
 	_ = conn.Close()
 }

@@ -45,23 +45,23 @@ type Task struct {
 	// started: this row and all later ones of the run never come.
 	Output []byte
 	Errors []TaskError // what it fails with; none = it succeeds
-	// FailOnPass lets only one pass after a for-each fail with Errors, counted
-	// from 1, instead of every one. What comes after that pass does not run.
+	// FailOnPass makes Errors those of one pass after a for-each only, counted
+	// from 1. What comes after that pass does not run.
 	FailOnPass int
 	Metric     float64 // metric_value; then, and if Type is "aggregator", there is no output
 	// Repeat is the number of rows that each pass reports, spread evenly over
 	// its Duration. 0 and 1 mean one.
 	Repeat   int
 	Inactive bool // never starts, and so does what comes after it
-	// Unended starts and never reports, and nothing after it starts, as of a
+	// Unended starts and never reports, and nothing after it starts, like a
 	// merge with malformed input.
 	Unended     bool
 	ReportDelay time.Duration // how long after its end the row shows up
-	// ClockBehind is how far behind the server's the clock is of the machine
-	// that the task runs on: executed_at is that much too early.
+	// ClockBehind is how far the task's clock is behind the server's:
+	// executed_at is that much too early.
 	ClockBehind time.Duration
-	// Copies is how often the row shows up, as after a retried delivery, and
-	// MergeAfter how long, until the database keeps one of them; 0 = forever.
+	// Copies is how often the row shows up, as after a repeated delivery. After
+	// MergeAfter the database keeps one of them; 0 = never.
 	Copies      int
 	MergeAfter  time.Duration
 	VanishAfter time.Duration     // how long the row can be seen; 0 = forever
@@ -86,10 +86,10 @@ type Row struct {
 	Output          []byte // before base64
 	MetricValue     float64
 	ExecutedAt      time.Time // the end of the task, to the microsecond
-	// JSON is what the log shows instead, as other servers may write it: JSON
-	// by the field's name on the wire, such as "null", "1.5" or `"0000-00-00"`.
-	// An empty text leaves the field out, an unknown name adds one. Statistics
-	// and the search by window see the fields above.
+	// JSON replaces fields in the log, as other servers may write them: from a
+	// field's name on the wire to its JSON, such as "null", "1.5" or
+	// `"0000-00-00 00:00:00"`. An empty value leaves the field out, an unknown
+	// name adds one. Windows and statistics go by the fields above.
 	JSON map[string]string
 }
 
@@ -156,7 +156,7 @@ func (s *Server) AddRows(rows ...Row) {
 	}
 }
 
-// RemoveRows removes rows that can be seen by now, and says how many.
+// RemoveRows removes rows that can be seen by now, and returns how many.
 func (s *Server) RemoveRows(unwanted func(Row) bool) int {
 	now := s.now()
 	s.mu.Lock()
@@ -173,8 +173,8 @@ func (s *Server) RemoveRows(unwanted func(Row) bool) int {
 }
 
 // MergeRows keeps one of the rows that can be seen by now and are equal, as the
-// statistics database does some time after a row was delivered twice. It says
-// how many went.
+// statistics database does some time after a row was delivered twice. It
+// returns how many it removed.
 func (s *Server) MergeRows() int {
 	type key struct {
 		run, task, output string
