@@ -76,7 +76,7 @@ func WithHTTP2() Option {
 }
 
 // WithHTTP2Only makes the server a front that speaks HTTP/2 only, and answers
-// HTTP/1.1 with HTTP/2 frames. Such a request never reaches Ylem or the log of
+// HTTP/1.1 with HTTP/2 frames. An HTTP/1.1 request never reaches Ylem or the log of
 // requests. WithTLS, a client gets them if it does not offer HTTP/2, whatever
 // else it offers. Without TLS, HTTP/2 needs prior knowledge.
 func WithHTTP2Only() Option {
