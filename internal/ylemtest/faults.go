@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"maps"
 	"net/http"
+	"slices"
 	"strings"
 	"time"
 )
@@ -24,6 +25,8 @@ type Fault struct {
 	Status int         // answer with this status instead of the true one
 	Header http.Header // with these headers; without Status they join the true ones
 	Body   string      // with this body; without Status it replaces the true one
+	Prefix string      // text before the body, also before the true one, such as a byte order mark
+	Suffix string      // text after it
 	Drop   bool        // close the connection without an answer
 	Reset  bool        // the same, but as when a machine dies: the client sees a reset (over HTTP/2, like Drop)
 	Echo   bool        // the body also repeats the request, as of a proxy that helps to debug
@@ -144,6 +147,9 @@ func (s *Server) serve(ctx context.Context, c *call) answer {
 		if fault.Body != "" {
 			a.body = []byte(fault.Body)
 		}
+	}
+	if fault.Prefix != "" || fault.Suffix != "" {
+		a.body = slices.Concat([]byte(fault.Prefix), a.body, []byte(fault.Suffix))
 	}
 	if fault.Echo {
 		a.body = append(bytes.Clone(a.body), c.echo()...)

@@ -81,6 +81,10 @@ func TestFaultChangesTheAnswer(t *testing.T) {
 	if r := s.get(path); r.status != 200 || r.header.Get("Content-Type") != "application/json" || r.body != "<html>" {
 		t.Errorf("another body: %+v", r)
 	}
+	s.Inject(Fault{Prefix: "\ufeff", Suffix: ` // once`})
+	if r := s.run(s.AddPipeline(Pipeline{}).UUID, ""); r.status != 201 || r.err != nil || r.body != "\ufeff"+`{"pipeline_run_uuid":"`+s.Runs("")[0].UUID+`"} // once` {
+		t.Errorf("around the body: %+v", r)
+	}
 	s.Inject(Fault{Truncate: 5})
 	if r := s.get(path); r.body != `{"num` || !errors.Is(r.err, io.ErrUnexpectedEOF) {
 		t.Errorf("truncated: %+v", r)

@@ -41,6 +41,8 @@ type token struct {
 	scope   string // as echoed
 	expires time.Time
 	expired bool // by ExpireTokens
+	// sessionLost is by LoseSessions.
+	sessionLost bool
 }
 
 // AddClient adds an OAuth client. Empty fields are filled in: a random ID and
@@ -126,6 +128,9 @@ func (s *Server) authorize(header, scope string) (organization string, refused *
 		return "", &unauthorized
 	case !slices.Contains(s.scopes(t.scope), scope):
 		return "", &scopeMissing
+	case t.sessionLost && scope == scopeStats:
+		refusal := forbidden()
+		return "", &refusal
 	}
 	return t.client.Organization, nil
 }

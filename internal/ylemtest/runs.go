@@ -24,6 +24,8 @@ type Run struct {
 	Input        []byte // the request's body; nil = none
 	ContentType  string // of the request
 	Tasks        []Task // the pipeline's tasks when the run started
+
+	requested bool // through the API
 }
 
 // Runs is the runs that requests have started, in order of their start: of one
@@ -44,89 +46,35 @@ func (s *Server) Runs(pipelineUUID string) []Run {
 
 // AddRun adds a run of the past, or one that starts in the future, whatever
 // state the pipeline is in. Its rows appear by the clock, like those of any
-// run. Runs does not list it. It panics when there is no such pipeline.
+// run; unlike in a run by request, an output may have any size. Runs does not
+// list it. It panics when there is no such pipeline.
 func (s *Server) AddRun(pipelineUUID string, startedAt time.Time) Run {
+	now := s.now()
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	p := s.pipeline(pipelineUUID)
-	return s.start(p, Run{StartedAt: startedAt.UTC()})
+	return s.start(now, p, Run{StartedAt: startedAt.UTC()})
 }
 
 // start makes a run of a pipeline. The caller holds the lock.
-func (s *Server) start(p *Pipeline, r Run) Run {
+func (s *Server) start(now time.Time, p *Pipeline, r Run) Run {
 	r.UUID = NewUUID()
 	r.PipelineUUID = p.UUID
 	r.Tasks = p.filled().Tasks
-	s.rows = append(s.rows, r.schedule()...)
+	s.ran[p.UUID] = true
+	s.history = append(s.history, r)
+	if s.oneTaskRunner {
+		s.reschedule(now, r.UUID)
+	} else {
+		s.rows = append(s.rows, s.simulate([]Run{r})...)
+	}
 	return r
 }
 
-// schedule works out when each task of the run ends and what it reports. A
-// task that waits for a failed, endless, inactive or unknown one never starts.
-func (r Run) schedule() []timedRow {
-	var rows []timedRow
-	succeeded := map[string]time.Time{}
-	waiting := slices.DeleteFunc(slices.Clone(r.Tasks), func(t Task) bool { return t.Inactive })
-	for progress := true; progress; {
-		progress = false
-		var still []Task
-		for _, t := range waiting {
-			start, ready := r.StartedAt, true
-			for _, before := range t.After {
-				end, done := succeeded[strings.ToLower(before)]
-				ready = ready && done
-				if end.After(start) {
-					start = end
-				}
-			}
-			if !ready {
-				still = append(still, t)
-				continue
-			}
-			progress = true
-			if t.Unended {
-				continue
-			}
-			rows = append(rows, r.report(t, start)...)
-			if len(t.Errors) == 0 {
-				succeeded[t.UUID] = start.Add(t.Duration)
-			}
-		}
-		waiting = still
-	}
-	return rows
-}
-
-// report is the rows of a task that starts at a given time.
-func (r Run) report(t Task, start time.Time) []timedRow {
-	repeat := max(t.Repeat, 1)
-	share := t.Duration / time.Duration(repeat)
-	rows := make([]timedRow, 0, repeat)
-	for i := range repeat {
-		end := start.Add(share * time.Duration(i+1))
-		if i == repeat-1 {
-			end = start.Add(t.Duration)
-		}
-		row := Row{
-			PipelineRunUUID: r.UUID,
-			PipelineUUID:    r.PipelineUUID,
-			TaskUUID:        t.UUID,
-			TaskType:        t.Type,
-			IsSuccessful:    len(t.Errors) == 0,
-			Duration:        share.Milliseconds(),
-			Output:          r.output(t),
-			MetricValue:     t.Metric,
-			ExecutedAt:      end.Truncate(time.Microsecond),
-		}
-		rows = append(rows, timedRow{Row: row, visible: end.Add(t.ReportDelay)})
-	}
-	return rows
-}
-
-// output is what a task reports, before base64.
-func (r Run) output(t Task) []byte {
+// output is what a pass of a task reports, before base64.
+func (r *Run) output(t Task, pass int) []byte {
 	switch {
-	case len(t.Errors) > 0:
+	case t.fails(pass):
 		return errorOutput(t.Errors)
 	case t.Type == metricTaskType || t.Metric != 0:
 		return nil
@@ -153,28 +101,6 @@ func errorOutput(list []TaskError) []byte {
 	return output
 }
 
-// enter counts a run request as under way until it is left. There is no room for it where it is about one pipeline
-// more than the server can start at once.
-func (s *Server) enter(c *call) (leave func(), room bool) {
-	if c.route != RouteRun || s.runCapacity == 0 {
-		return func() {}, true
-	}
-	pipeline := strings.ToLower(c.subject)
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.running[pipeline] == 0 && len(s.running) >= s.runCapacity {
-		return func() {}, false
-	}
-	s.running[pipeline]++
-	return func() {
-		s.mu.Lock()
-		defer s.mu.Unlock()
-		if s.running[pipeline]--; s.running[pipeline] == 0 {
-			delete(s.running, pipeline)
-		}
-	}, true
-}
-
 // startRun is the run route.
 func (s *Server) startRun(c *call) answer {
 	if strings.Contains(c.subject, "?") {
@@ -198,11 +124,14 @@ func (s *Server) startRun(c *call) answer {
 	case len(c.body) > maxInput:
 		return emptyAnswer(http.StatusInternalServerError)
 	}
-	run := Run{StartedAt: now, ContentType: c.Header.Get("Content-Type")}
+	if s.deadlocks != nil && c.contended && s.deadlocks.strike(p.UUID) {
+		return deadlock()
+	}
+	run := Run{StartedAt: now, ContentType: c.Header.Get("Content-Type"), requested: true}
 	if len(c.body) > 0 {
 		run.Input = c.body
 	}
-	run = s.start(p, run)
+	run = s.start(now, p, run)
 	s.runs = append(s.runs, run)
 	if s.dialect == Reference {
 		return s.pendingTaskRuns(run)

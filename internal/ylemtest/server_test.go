@@ -180,6 +180,45 @@ func TestPathPrefix(t *testing.T) {
 	}
 }
 
+func TestEscapedPathPrefix(t *testing.T) {
+	t.Parallel()
+	s := start(t, WithPathPrefix("/team%2Fa/ylem"))
+	if !strings.HasSuffix(s.URL, "/team%2Fa/ylem") {
+		t.Fatal(s.URL)
+	}
+	p := s.AddPipeline(Pipeline{})
+	startedUUID(t, s.run(p.UUID, ""))
+	if got := s.Requests()[0].Path; got != "/v1/pipelines/"+p.UUID+"/runs/" {
+		t.Errorf("path %s", got)
+	}
+	if r := s.get("/v1/stats/pipelines/" + p.UUID + "/logs" + wholeTime); r.status != 200 {
+		t.Errorf("with an escaped space: %+v", r)
+	}
+	origin := strings.TrimSuffix(s.URL, "/team%2Fa/ylem")
+	request, err := http.NewRequestWithContext(t.Context(), http.MethodGet, s.URL+"//v1/oauth/token", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	response, err := http.DefaultTransport.RoundTrip(request)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer response.Body.Close()
+	if got := response.Header.Get("Location"); got != "/team%2Fa/ylem/v1/oauth/token" {
+		t.Errorf("redirect to %s", got)
+	}
+	for _, prefix := range []string{"/team/a/ylem", "/team%2fa/ylem", "/team%252Fa/ylem", ""} {
+		s.URL = origin + prefix
+		if r := s.run(p.UUID, ""); r.status != 404 || r.body != "404 page not found\n" {
+			t.Errorf("under %s: %+v", prefix, r)
+		}
+		logged := s.Requests()
+		if got := logged[len(logged)-1].Path; got != prefix+"/v1/pipelines/"+p.UUID+"/runs/" {
+			t.Errorf("logged %s", got)
+		}
+	}
+}
+
 func TestTLS(t *testing.T) {
 	t.Parallel()
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)

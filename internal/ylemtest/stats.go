@@ -65,10 +65,14 @@ func appendError(list []string, err error) []string {
 }
 
 // query is the visible rows of a request's subject, in no particular order,
-// and whether they belong to another organization than the client.
+// and whether they belong to another organization than the client. Without
+// ClickHouse there are none.
 func (s *Server) query(now time.Time, tasks bool, uuid, organization string) (rows []*Row, foreign bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	if s.clickHouseStops.down() {
+		return nil, false
+	}
 	rows = s.visible(now, func(r *Row) bool {
 		if tasks {
 			return r.TaskUUID == uuid
@@ -95,69 +99,23 @@ func within(rows []*Row, w window) []*Row {
 	return found
 }
 
-// logRow has one of two names for the run, by dialect.
-type logRow struct {
-	PipelineRunUUID string    `json:"pipeline_run_uuid,omitempty"`
-	WorkflowRunUUID string    `json:"workflow_run_uuid,omitempty"`
-	TaskUUID        string    `json:"task_uuid"`
-	TaskType        string    `json:"task_type"`
-	IsSuccessful    bool      `json:"is_successful"`
-	Duration        int64     `json:"duration"`
-	Output          []byte    `json:"output"`
-	MetricValue     float64   `json:"metric_value"`
-	ExecutedAt      time.Time `json:"executed_at"`
-}
-
-// logs answers with whole runs: all rows of each run that has one row in the
-// window.
-func (s *Server) logs(c *call, organization string) answer {
-	uuid, w, faults := parseWindow(c)
-	if faults != nil {
-		return badRequest(faults)
-	}
-	rows, foreign := s.query(s.now(), false, uuid, organization)
-	runs := map[string]bool{}
-	for _, r := range within(rows, w) {
-		runs[r.PipelineRunUUID] = true
-	}
-	if foreign && len(runs) > 0 {
-		return forbidden()
-	}
-	slices.SortStableFunc(rows, func(a, b *Row) int { return byExecution(b, a) })
-	list := []logRow{}
-	for _, r := range rows {
-		if !runs[r.PipelineRunUUID] {
-			continue
-		}
-		row := logRow{
-			PipelineRunUUID: r.PipelineRunUUID,
-			TaskUUID:        r.TaskUUID,
-			TaskType:        r.TaskType,
-			IsSuccessful:    r.IsSuccessful,
-			Duration:        r.Duration,
-			Output:          r.Output,
-			MetricValue:     r.MetricValue,
-			ExecutedAt:      r.ExecutedAt,
-		}
-		if row.Output == nil {
-			row.Output = []byte{} // "", never null
-		}
-		if s.dialect == Reference {
-			row.PipelineRunUUID, row.WorkflowRunUUID = "", r.PipelineRunUUID
-		}
-		list = append(list, row)
-	}
-	return dataAnswer(list)
-}
-
 // counts is what both kinds of statistics say about a set of rows.
 type counts struct{ successes, failures, average int64 }
 
+// SetLeftovers sets num_of_failures and average_duration of pipeline statistics
+// whose count is negative, because more tasks failed than there were runs. The
+// real server shows numbers left over from earlier requests, such as another
+// pipeline's average duration. The default is zeros.
+func (s *Server) SetLeftovers(failures, averageDuration int64) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.leftovers = counts{failures: failures, average: averageDuration}
+}
+
 // count counts as the real server does. For a pipeline a success is a run and
 // a failure is a task, so a run's second failed task eats another's success.
-// When that makes the number negative the real server shows what it happens
-// to have left over from earlier requests; here that is always nothing.
-func count(rows []*Row, tasks bool) counts {
+// When that makes the number negative the real server shows leftovers.
+func (s *Server) count(rows []*Row, tasks bool) counts {
 	total := int64(len(rows))
 	if !tasks {
 		total = int64(len(groupByRun(rows)))
@@ -173,7 +131,9 @@ func count(rows []*Row, tasks bool) counts {
 		}
 	}
 	if failures > total {
-		return counts{}
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		return s.leftovers
 	}
 	return counts{total - failures, failures, duration / total}
 }
@@ -224,7 +184,7 @@ func (s *Server) stats(c *call, organization string) answer {
 		return forbidden()
 	}
 	slices.SortStableFunc(rows, byExecution)
-	n := count(inside, c.tasks)
+	n := s.count(inside, c.tasks)
 	successful, duration, executedAt := last(within(rows, window{to: w.to}), c.tasks)
 	return dataAnswer(struct {
 		NumOfSuccesses      int64  `json:"num_of_successes"`
@@ -236,7 +196,8 @@ func (s *Server) stats(c *call, organization string) answer {
 	}{n.successes, n.failures, n.average, successful, duration, s.formatTime(executedAt)})
 }
 
-// lastRun cannot be told apart from a refusal when nothing ran.
+// lastRun is refused when nothing ran, like a request for another
+// organization's.
 func (s *Server) lastRun(c *call, organization string) answer {
 	uuid, err := parseUUID(c.subject)
 	if err != nil {
@@ -325,7 +286,7 @@ func (s *Server) aggregatedStats(c *call, organization string) answer {
 	}
 	slices.SortStableFunc(rows, byExecution)
 	for start, bucket := range unit.split(rows, c.tasks) {
-		counted := count(bucket, c.tasks)
+		counted := s.count(bucket, c.tasks)
 		elements = append(elements, aggregatedElement{
 			DateFrom:        s.formatTime(start),
 			DateTo:          s.formatTime(unit.add(start, 1).Add(-time.Second)),

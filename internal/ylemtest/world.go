@@ -6,6 +6,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 	"time"
@@ -15,6 +16,7 @@ const (
 	defaultOrganization = "default"
 	defaultTaskType     = "query"
 	triggerTaskType     = "external_trigger"
+	forEachTaskType     = "for_each"
 	metricTaskType      = "aggregator"
 )
 
@@ -30,19 +32,40 @@ type Pipeline struct {
 
 // Task is a step of a pipeline.
 type Task struct {
-	UUID     string
-	Type     string        // as in task_type; an external_trigger outputs the run's input
+	UUID string
+	// Type is as in task_type. An "external_trigger" outputs the run's input.
+	// A "for_each" lets each later task, also after a merge, run once for each
+	// of its Items.
+	Type     string
 	Duration time.Duration // from its start to its end, reported in whole milliseconds
 	After    []string      // UUIDs of the tasks that must have succeeded; none = an initial task
-	Output   []byte        // before base64; for an external_trigger the test data that replaces the input {}
-	Errors   []TaskError   // what it fails with; none = it succeeds
-	Metric   float64       // metric_value; then, and if Type is "aggregator", there is no output
-	// Repeat is the number of rows that a for-each reports, spread evenly over
+	Items    int           // of a "for_each"; 0 = an empty list, which reaches no later task
+	// Output is before base64; for an external_trigger the test data that
+	// replaces the input {}. More than 65,535 bytes end a run that a request
+	// started: this row and all later ones of the run never come.
+	Output []byte
+	Errors []TaskError // what it fails with; none = it succeeds
+	// FailOnPass makes Errors those of one pass after a for-each only, counted
+	// from 1. What comes after that pass does not run.
+	FailOnPass int
+	Metric     float64 // metric_value; then, and if Type is "aggregator", there is no output
+	// Repeat is the number of rows that each pass reports, spread evenly over
 	// its Duration. 0 and 1 mean one.
-	Repeat      int
-	Inactive    bool          // never starts, and so does what comes after it
+	Repeat   int
+	Inactive bool // never starts, and so does what comes after it
+	// Unended starts and never reports, and nothing after it starts, like a
+	// merge with malformed input.
+	Unended     bool
 	ReportDelay time.Duration // how long after its end the row shows up
-	Unended     bool          // starts and never reports
+	// ClockBehind is how far the task's clock is behind the server's:
+	// executed_at is that much too early.
+	ClockBehind time.Duration
+	// Copies is how often the row shows up, as after a repeated delivery. After
+	// MergeAfter the database keeps one of them; 0 = never.
+	Copies      int
+	MergeAfter  time.Duration
+	VanishAfter time.Duration     // how long the row can be seen; 0 = forever
+	JSON        map[string]string // as in Row
 }
 
 // TaskError is one message of a failed task.
@@ -63,12 +86,26 @@ type Row struct {
 	Output          []byte // before base64
 	MetricValue     float64
 	ExecutedAt      time.Time // the end of the task, to the microsecond
+	// JSON replaces fields in the log, as other servers may write them: from a
+	// field's name on the wire to its JSON, such as "null", "1.5" or
+	// `"0000-00-00 00:00:00"`. An empty value leaves the field out, an unknown
+	// name adds one. Windows and statistics go by the fields above.
+	JSON map[string]string
 }
 
-// timedRow is a row and the moment from which it can be seen.
+// timedRow is a row and the times between which it can be seen.
 type timedRow struct {
 	Row
+	origin  origin    // zero = added by AddRows
+	end     time.Time // of the task, by the server's clock
 	visible time.Time // zero = always
+	until   time.Time // zero = forever
+}
+
+// origin identifies a row that a run reports.
+type origin struct {
+	run, task               string
+	pass, repeat, duplicate int
 }
 
 // AddPipeline adds a pipeline, or replaces the one of that UUID. Empty fields
@@ -112,12 +149,49 @@ func (s *Server) AddRows(rows ...Row) {
 		r.TaskUUID = uuidOrNew(r.TaskUUID)
 		r.TaskType = cmp.Or(r.TaskType, defaultTaskType)
 		r.Output = slices.Clone(r.Output)
+		r.JSON = maps.Clone(r.JSON)
+		s.ran[r.PipelineUUID] = true
 		r.ExecutedAt = r.ExecutedAt.UTC().Truncate(time.Microsecond)
 		s.rows = append(s.rows, timedRow{Row: r})
 	}
 }
 
-// Rows is what the log shows of a run by now, in order of execution.
+// RemoveRows removes rows that can be seen by now, and returns how many.
+func (s *Server) RemoveRows(unwanted func(Row) bool) int {
+	now := s.now()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	var left []timedRow // another slice: readers may still hold rows of the old one
+	for _, r := range s.rows {
+		if !s.canSee(&r, now) || !unwanted(r.Row) {
+			left = append(left, r)
+		}
+	}
+	removed := len(s.rows) - len(left)
+	s.rows = left
+	return removed
+}
+
+// MergeRows keeps one of the rows that can be seen by now and are equal, as the
+// statistics database does some time after a row was delivered twice. It
+// returns how many it removed.
+func (s *Server) MergeRows() int {
+	type key struct {
+		run, task, output string
+		successful        bool
+		duration          int64
+		executedAt        time.Time
+	}
+	seen := map[key]bool{}
+	return s.RemoveRows(func(r Row) bool {
+		k := key{r.PipelineRunUUID, r.TaskUUID, string(r.Output), r.IsSuccessful, r.Duration, r.ExecutedAt}
+		again := seen[k]
+		seen[k] = true
+		return again
+	})
+}
+
+// Rows is what the log holds of a run by now, in order of execution.
 func (s *Server) Rows(runUUID string) []Row {
 	now := s.now()
 	s.mu.Lock()
@@ -128,6 +202,7 @@ func (s *Server) Rows(runUUID string) []Row {
 	for _, r := range found {
 		row := *r
 		row.Output = slices.Clone(r.Output)
+		row.JSON = maps.Clone(r.JSON)
 		rows = append(rows, row)
 	}
 	return rows
@@ -142,11 +217,20 @@ func byExecution(a, b *Row) int {
 func (s *Server) visible(now time.Time, wanted func(*Row) bool) []*Row {
 	var rows []*Row
 	for i := range s.rows {
-		if r := &s.rows[i]; !r.visible.After(now) && wanted(&r.Row) {
+		if r := &s.rows[i]; s.canSee(r, now) && wanted(&r.Row) {
 			rows = append(rows, &r.Row)
 		}
 	}
 	return rows
+}
+
+// canSee is whether a row has come and is still there. What comes while
+// ClickHouse is down is lost. The caller holds the lock.
+func (s *Server) canSee(r *timedRow, now time.Time) bool {
+	if r.visible.After(now) || !r.until.IsZero() && !r.until.After(now) {
+		return false
+	}
+	return r.visible.IsZero() || s.clickHouseStops.upAt(r.visible)
 }
 
 // pipeline finds a pipeline for a method of the Server. The caller holds the
@@ -174,6 +258,7 @@ func (p Pipeline) filled() Pipeline {
 		t.After = slices.Clone(t.After)
 		t.Output = slices.Clone(t.Output)
 		t.Errors = slices.Clone(t.Errors)
+		t.JSON = maps.Clone(t.JSON)
 	}
 	return p
 }
