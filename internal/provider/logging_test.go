@@ -36,6 +36,7 @@ func TestOnlyWantedLogLinesAreWritten(t *testing.T) {
 			provider := tf.attach(t, builtProvider(t), append(test.env, envURL+"="+s.URL, envClientID+"="+s.client.ID, envClientSecret+"="+s.client.Secret)...)
 			tf.mustRun(t, 0, "plan")
 
+			provider.Kill() // then all that it wrote has been read
 			_, written := provider.Output()
 			lowest := map[string]string{"sdk": "off", "ylem": "off"}
 			for text := range strings.Lines(written) {
