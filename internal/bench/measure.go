@@ -143,19 +143,23 @@ func (w *workspace) state() string { return filepath.Join(w.Dir, "terraform.tfst
 // forget removes the state, so that the next apply begins anew.
 func (w *workspace) forget() { _ = os.Remove(w.state()) }
 
-// arguments of a command as a user gives it, but for the colors and questions.
-func arguments(command string) []string {
-	arguments := []string{command, "-no-color", "-input=false"}
-	if command == "apply" {
+// arguments are the command as a user gives it, but for colors and questions. A plan of what has been applied must
+// find nothing to change.
+func (c testCase) arguments() []string {
+	arguments := []string{c.command, "-no-color", "-input=false"}
+	switch {
+	case c.command == "apply":
 		arguments = append(arguments, "-auto-approve")
+	case c.applied:
+		arguments = append(arguments, "-detailed-exitcode")
 	}
 	return arguments
 }
 
-// time runs the command.
-func (w *workspace) time(ctx context.Context, command string) (time.Duration, error) {
+// time runs a command that has to succeed.
+func (w *workspace) time(ctx context.Context, arguments []string) (time.Duration, error) {
 	started := time.Now()
-	_, err := w.Output(ctx, arguments(command)...)
+	_, err := w.Output(ctx, arguments...)
 	return time.Since(started), err
 }
 
@@ -172,7 +176,7 @@ func (m *machine) prepare(ctx context.Context, c testCase, s *ylemtest.Server, c
 		return ours, baseline, err
 	}
 	// The empty provider plans the same configuration, from the same state.
-	if _, err = ours.time(ctx, "apply"); err != nil {
+	if _, err = ours.time(ctx, testCase{command: "apply"}.arguments()); err != nil {
 		return nil, nil, err
 	}
 	state, err := os.ReadFile(ours.state())
@@ -207,14 +211,14 @@ func (m *machine) measure(ctx context.Context, c testCase, repeat int) (r result
 			ours.forget()
 			baseline.forget()
 		}
-		wall, err := baseline.time(ctx, c.command)
+		wall, err := baseline.time(ctx, c.arguments())
 		if err != nil {
 			return r, err
 		}
 		r.baseline = best(r.baseline, wall)
 		s.ResetRequests()
 		connections := s.Connections()
-		if wall, err = ours.time(ctx, c.command); err != nil {
+		if wall, err = ours.time(ctx, c.arguments()); err != nil {
 			return r, err
 		}
 		r.wall = best(r.wall, wall)
@@ -230,7 +234,7 @@ func (m *machine) measure(ctx context.Context, c testCase, repeat int) (r result
 		if !c.applied {
 			ours.forget()
 		}
-		memory, cpu, err := m.usage(ctx, ours, c.command)
+		memory, cpu, err := m.usage(ctx, ours, c.arguments())
 		if err != nil {
 			return r, err
 		}
@@ -248,7 +252,7 @@ func best(a, b time.Duration) time.Duration {
 
 // usage is the largest memory of the provider's process, and its processor time. Terraform does not report them, so the
 // provider is started here, and terraform attaches to it.
-func (m *machine) usage(ctx context.Context, w *workspace, command string) (memory int64, cpu time.Duration, err error) {
+func (m *machine) usage(ctx context.Context, w *workspace, arguments []string) (memory int64, cpu time.Duration, err error) {
 	provider, attach, err := terraformcli.StartProvider(ctx, m.provider, w.env...)
 	if err != nil {
 		return 0, 0, err
@@ -256,7 +260,7 @@ func (m *machine) usage(ctx context.Context, w *workspace, command string) (memo
 	defer provider.Kill()
 	cli := *w.CLI
 	cli.Env = slices.Concat(cli.Env, []string{attach})
-	if _, err := cli.Output(ctx, arguments(command)...); err != nil {
+	if _, err := cli.Output(ctx, arguments...); err != nil {
 		return 0, 0, err
 	}
 	memory, err = provider.PeakMemory()

@@ -9,6 +9,7 @@ import (
 
 	"github.com/hashicorp/terraform-plugin-framework/attr"
 	"github.com/hashicorp/terraform-plugin-framework/datasource"
+	"github.com/hashicorp/terraform-plugin-framework/path"
 	"github.com/hashicorp/terraform-plugin-framework/provider"
 	"github.com/hashicorp/terraform-plugin-framework/providerserver"
 	"github.com/hashicorp/terraform-plugin-framework/resource"
@@ -119,7 +120,14 @@ func (r *idleResource) Create(_ context.Context, _ resource.CreateRequest, resp 
 	resp.Diagnostics.AddError("The empty provider creates nothing", "It is only for plans.")
 }
 
-func (r *idleResource) Read(context.Context, resource.ReadRequest, *resource.ReadResponse) {}
+// Read sets only the identity, without which the framework refuses the answer.
+func (r *idleResource) Read(ctx context.Context, req resource.ReadRequest, resp *resource.ReadResponse) {
+	for attribute, identity := range map[string]string{"pipeline_uuid": "pipeline_uuid", "id": "run_uuid"} {
+		var value types.String
+		resp.Diagnostics.Append(req.State.GetAttribute(ctx, path.Root(attribute), &value)...)
+		resp.Diagnostics.Append(resp.Identity.SetAttribute(ctx, path.Root(identity), value)...)
+	}
+}
 
 func (r *idleResource) Update(_ context.Context, _ resource.UpdateRequest, resp *resource.UpdateResponse) {
 	resp.Diagnostics.AddError("The empty provider updates nothing", "It is only for plans.")
