@@ -2,7 +2,6 @@ package main
 
 import (
 	"bufio"
-	"bytes"
 	"context"
 	"crypto/tls"
 	"crypto/x509"
@@ -20,43 +19,46 @@ import (
 	"strings"
 	"time"
 
+	"github.com/ylem-co/terraform-provider-ylem/internal/terraformcli"
 	"github.com/ylem-co/terraform-provider-ylem/internal/ylemtest"
 )
 
 // machine is what the cases are measured with.
 type machine struct {
-	dir       string
-	terraform string
-	version   string // of terraform
-	provider  string // its binary, as it is released
-	size      int64
-	env       []string
+	dir      string
+	version  terraformcli.Version
+	provider string // its binary, as it is released
+	empty    string // the binary of package empty
+	size     int64
+	env      []string
 }
 
 func newMachine(ctx context.Context, dir, binary string) (*machine, error) {
 	m := &machine{dir: dir}
-	var err error
-	if m.terraform, err = exec.LookPath("terraform"); err != nil {
-		return nil, errors.New("terraform is not on the PATH: https://developer.hashicorp.com/terraform/install")
+	bin, empty := filepath.Join(dir, "bin"), filepath.Join(dir, "empty")
+	for _, dir := range []string{bin, empty} {
+		if err := os.Mkdir(dir, 0o700); err != nil {
+			return nil, err
+		}
 	}
-	// Terraform takes the provider from the folder without a word about checksums.
-	bin := filepath.Join(dir, "bin")
-	if err := os.Mkdir(bin, 0o700); err != nil {
+	cli, err := terraformcli.New(dir, "")
+	if err != nil {
 		return nil, err
 	}
-	m.provider = filepath.Join(bin, "terraform-provider-ylem")
-	if runtime.GOOS == "windows" {
-		m.provider += ".exe"
+	m.env = cli.Env
+	if m.version, err = cli.Version(ctx); err != nil {
+		return nil, err
+	}
+	released := []string{"-trimpath", "-ldflags=-s -w"}
+	if m.empty, err = terraformcli.Build(ctx, empty, terraformcli.Module+"/internal/bench/empty", released...); err != nil {
+		return nil, err
 	}
 	if binary == "" {
-		build := exec.CommandContext(ctx, "go", "build", "-trimpath", "-ldflags", "-s -w", "-buildvcs=false", "-o", m.provider,
-			"github.com/ylem-co/terraform-provider-ylem")
-		if out, err := build.CombinedOutput(); err != nil {
-			return nil, fmt.Errorf("go build: %w\n%s", err, out)
-		}
-	} else if content, err := os.ReadFile(binary); err != nil {
-		return nil, err
-	} else if err := os.WriteFile(m.provider, content, 0o700); err != nil { //nolint:gosec // a program must be executable
+		m.provider, err = terraformcli.Build(ctx, bin, terraformcli.Module, released...)
+	} else {
+		m.provider, err = copyProgram(bin, binary)
+	}
+	if err != nil {
 		return nil, err
 	}
 	info, err := os.Stat(m.provider)
@@ -64,48 +66,23 @@ func newMachine(ctx context.Context, dir, binary string) (*machine, error) {
 		return nil, err
 	}
 	m.size = info.Size()
-
-	cli := filepath.Join(dir, "cli.tfrc")
-	text := fmt.Sprintf("provider_installation {\n  dev_overrides {\n    \"ylem-co/ylem\" = %q\n  }\n  direct {}\n}\n", filepath.ToSlash(bin))
-	if err := os.WriteFile(cli, []byte(text), 0o600); err != nil {
-		return nil, err
-	}
-	// Settings of the user's own must neither disturb nor be sent anything.
-	for _, variable := range os.Environ() {
-		if !strings.HasPrefix(variable, "TF_") && !strings.HasPrefix(variable, "YLEM_") {
-			m.env = append(m.env, variable)
-		}
-	}
-	m.env = append(m.env, "TF_CLI_CONFIG_FILE="+cli, "CHECKPOINT_DISABLE=1")
-	var version struct {
-		Terraform string `json:"terraform_version"`
-	}
-	var out bytes.Buffer
-	if _, err = m.run(ctx, dir, nil, &out, "version", "-json"); err == nil {
-		err = json.Unmarshal(out.Bytes(), &version)
-	}
-	m.version = "Terraform " + version.Terraform
-	return m, err
+	return m, nil
 }
 
-// run runs a terraform command that succeeds, and tells its processor time. A log of 100,000 rows in a plan is not
-// kept: what it prints goes to stdout, if anywhere.
-func (m *machine) run(ctx context.Context, dir string, env []string, stdout io.Writer, arguments ...string) (cpu time.Duration, err error) {
-	var stderr bytes.Buffer
-	cmd := exec.CommandContext(ctx, m.terraform, arguments...)
-	cmd.Dir, cmd.Env, cmd.Stdout, cmd.Stderr = dir, slices.Concat(m.env, env), stdout, &stderr
-	cmd.Cancel = func() error { return cmd.Process.Signal(os.Interrupt) }
-	if err := cmd.Run(); err != nil {
-		return 0, fmt.Errorf("terraform %s: %w\n%s", strings.Join(arguments, " "), err, stderr.Bytes())
+func copyProgram(dir, binary string) (string, error) {
+	content, err := os.ReadFile(binary)
+	if err != nil {
+		return "", err
 	}
-	return cmd.ProcessState.UserTime() + cmd.ProcessState.SystemTime(), nil
+	name := terraformcli.Executable(filepath.Join(dir, "terraform-provider-ylem"))
+	return name, os.WriteFile(name, content, 0o700) //nolint:gosec // a program must be executable
 }
 
 // start measures how long the provider takes from its start until it is ready for a request; the best of n.
 func (m *machine) start(ctx context.Context, n int) (best time.Duration, err error) {
 	for range n {
 		cmd := exec.CommandContext(ctx, m.provider)
-		// The first is Terraform's way of telling a provider that it is one.
+		// The first is how a provider knows that Terraform has started it.
 		cmd.Env = slices.Concat(m.env, []string{"TF_PLUGIN_MAGIC_COOKIE=d602bf8f470bc67ca7faa0386276bbdd4330efaf76d1a219cb4d6991ca9872b2", "PLUGIN_PROTOCOL_VERSIONS=6"})
 		stdout, err := cmd.StdoutPipe()
 		if err != nil {
@@ -131,11 +108,11 @@ func (m *machine) start(ctx context.Context, n int) (best time.Duration, err err
 
 // result is what was measured of a case.
 type result struct {
-	wall, alone                   time.Duration
+	wall, baseline                time.Duration
 	requests, connections, tokens int
 	sent                          int           // bytes of the answers
 	memory                        int64         // the provider's largest
-	cpu, aloneCPU                 time.Duration // of the provider's process, and of Terraform alone
+	cpu                           time.Duration // of the provider's process
 
 	http2 bool
 	body  time.Duration // that the server needs to send the log
@@ -144,36 +121,73 @@ type result struct {
 
 // workspace is a folder with a configuration.
 type workspace struct {
-	dir string
-	env []string
+	*terraformcli.CLI
+	env []string // that the provider needs
 }
 
-func (m *machine) newWorkspace(config string, env ...string) (*workspace, error) {
+// newWorkspace is a folder in which terraform uses this binary of a provider.
+func (m *machine) newWorkspace(binary, config string, env ...string) (*workspace, error) {
 	dir, err := os.MkdirTemp(m.dir, "")
 	if err != nil {
 		return nil, err
 	}
-	return &workspace{dir: dir, env: env}, os.WriteFile(filepath.Join(dir, "main.tf"), []byte(config), 0o600)
+	cli, err := terraformcli.New(dir, terraformcli.DevOverrides(filepath.Dir(binary)), env...)
+	if err != nil {
+		return nil, err
+	}
+	return &workspace{CLI: cli, env: env}, os.WriteFile(filepath.Join(dir, "main.tf"), []byte(config), 0o600)
 }
 
-// arguments of a command as a user gives it, but for the colors and questions.
-func arguments(command string) []string {
-	arguments := []string{command, "-no-color", "-input=false"}
-	if command == "apply" {
+func (w *workspace) state() string { return filepath.Join(w.Dir, "terraform.tfstate") }
+
+// forget removes the state, so that the next apply begins anew.
+func (w *workspace) forget() { _ = os.Remove(w.state()) }
+
+// arguments are the command as a user gives it, but for colors and questions. A plan of what has been applied must
+// find nothing to change.
+func (c testCase) arguments() []string {
+	arguments := []string{c.command, "-no-color", "-input=false"}
+	switch {
+	case c.command == "apply":
 		arguments = append(arguments, "-auto-approve")
+	case c.applied:
+		arguments = append(arguments, "-detailed-exitcode")
 	}
 	return arguments
 }
 
-// time runs the command.
-func (m *machine) time(ctx context.Context, w *workspace, command string) (wall, cpu time.Duration, err error) {
+// time runs a command that has to succeed.
+func (w *workspace) time(ctx context.Context, arguments []string) (time.Duration, error) {
 	started := time.Now()
-	cpu, err = m.run(ctx, w.dir, w.env, nil, arguments(command)...)
-	return time.Since(started), cpu, err
+	_, err := w.Output(ctx, arguments...)
+	return time.Since(started), err
 }
 
-// forget removes the state, so that the next apply begins anew.
-func (w *workspace) forget() { _ = os.Remove(filepath.Join(w.dir, "terraform.tfstate")) }
+// prepare makes the two folders that are compared: one with our provider, one with what the case is compared with.
+func (m *machine) prepare(ctx context.Context, c testCase, s *ylemtest.Server, client ylemtest.Client) (ours, baseline *workspace, err error) {
+	config := fmt.Sprintf("terraform {\n  required_providers {\n    ylem = { source = \"ylem-co/ylem\" }\n  }\n}\nprovider \"ylem\" {\n"+
+		"  ca_cert_pem = <<EOT\n%sEOT\n}\n%s", s.CertificatePEM(), c.config)
+	ours, err = m.newWorkspace(m.provider, config, "YLEM_API_URL="+s.URL, "YLEM_API_CLIENT_ID="+client.ID, "YLEM_API_CLIENT_SECRET="+client.Secret)
+	if err != nil {
+		return nil, nil, err
+	}
+	if !c.applied {
+		baseline, err = m.newWorkspace(m.provider, fmt.Sprintf("resource \"terraform_data\" \"test\" {\n  count = %d\n  input = count.index\n}\n", c.alone))
+		return ours, baseline, err
+	}
+	// The empty provider plans the same configuration, from the same state.
+	if _, err = ours.time(ctx, testCase{command: "apply"}.arguments()); err != nil {
+		return nil, nil, err
+	}
+	state, err := os.ReadFile(ours.state())
+	if err != nil {
+		return nil, nil, err
+	}
+	if baseline, err = m.newWorkspace(m.empty, config); err != nil {
+		return nil, nil, err
+	}
+	return ours, baseline, os.WriteFile(baseline.state(), state, 0o600)
+}
 
 func (m *machine) measure(ctx context.Context, c testCase, repeat int) (r result, err error) {
 	s := ylemtest.NewServer(append(c.options, ylemtest.WithTLS(nil))...)
@@ -182,22 +196,9 @@ func (m *machine) measure(ctx context.Context, c testCase, repeat int) (r result
 	if c.world != nil {
 		c.world(s)
 	}
-	ours, err := m.newWorkspace(fmt.Sprintf("terraform {\n  required_providers {\n    ylem = { source = \"ylem-co/ylem\" }\n  }\n}\nprovider \"ylem\" {\n"+
-		"  ca_cert_pem = <<EOT\n%sEOT\n}\n%s", s.CertificatePEM(), c.config),
-		"YLEM_API_URL="+s.URL, "YLEM_API_CLIENT_ID="+client.ID, "YLEM_API_CLIENT_SECRET="+client.Secret)
+	ours, baseline, err := m.prepare(ctx, c, s, client)
 	if err != nil {
 		return r, err
-	}
-	alone, err := m.newWorkspace(fmt.Sprintf("resource \"terraform_data\" \"test\" {\n  count = %d\n  input = count.index\n}\n", c.alone))
-	if err != nil {
-		return r, err
-	}
-	if c.applied {
-		for _, w := range []*workspace{ours, alone} {
-			if _, _, err := m.time(ctx, w, "apply"); err != nil {
-				return r, err
-			}
-		}
 	}
 	if strings.HasPrefix(c.name, "plan log") {
 		if r.body, r.size, err = fetchLog(ctx, s, client); err != nil {
@@ -208,16 +209,16 @@ func (m *machine) measure(ctx context.Context, c testCase, repeat int) (r result
 	for range repeat {
 		if !c.applied {
 			ours.forget()
-			alone.forget()
+			baseline.forget()
 		}
-		wall, cpu, err := m.time(ctx, alone, c.command)
+		wall, err := baseline.time(ctx, c.arguments())
 		if err != nil {
 			return r, err
 		}
-		r.alone, r.aloneCPU = best(r.alone, wall), best(r.aloneCPU, cpu)
+		r.baseline = best(r.baseline, wall)
 		s.ResetRequests()
 		connections := s.Connections()
-		if wall, _, err = m.time(ctx, ours, c.command); err != nil {
+		if wall, err = ours.time(ctx, c.arguments()); err != nil {
 			return r, err
 		}
 		r.wall = best(r.wall, wall)
@@ -233,7 +234,7 @@ func (m *machine) measure(ctx context.Context, c testCase, repeat int) (r result
 		if !c.applied {
 			ours.forget()
 		}
-		memory, cpu, err := m.usage(ctx, ours, c.command)
+		memory, cpu, err := m.usage(ctx, ours, c.arguments())
 		if err != nil {
 			return r, err
 		}
@@ -249,55 +250,35 @@ func best(a, b time.Duration) time.Duration {
 	return min(a, b)
 }
 
-// usage is the largest memory of the provider's process, and its processor time. Terraform would not tell, so the
-// provider is started here, and Terraform told where it is.
-func (m *machine) usage(ctx context.Context, w *workspace, command string) (memory int64, cpu time.Duration, err error) {
-	cmd := exec.CommandContext(ctx, m.provider, "-debug")
-	cmd.Env = slices.Concat(m.env, w.env)
-	stdout, err := cmd.StdoutPipe()
+// usage is the largest memory of the provider's process, and its processor time. Terraform does not report them, so the
+// provider is started here, and terraform attaches to it.
+func (m *machine) usage(ctx context.Context, w *workspace, arguments []string) (memory int64, cpu time.Duration, err error) {
+	provider, attach, err := terraformcli.StartProvider(ctx, m.provider, w.env...)
 	if err != nil {
 		return 0, 0, err
 	}
-	if err := cmd.Start(); err != nil {
+	defer provider.Kill()
+	cli := *w.CLI
+	cli.Env = slices.Concat(cli.Env, []string{attach})
+	if _, err := cli.Output(ctx, arguments...); err != nil {
 		return 0, 0, err
 	}
-	ended := false
-	defer func() {
-		if !ended {
-			_, _ = cmd.Process.Kill(), cmd.Wait()
-		}
-	}()
-	attach := ""
-	for lines := bufio.NewScanner(stdout); attach == "" && lines.Scan(); {
-		if _, after, ok := strings.Cut(lines.Text(), "TF_REATTACH_PROVIDERS="); ok {
-			attach = strings.Trim(after, "'")
-		}
-	}
-	go func() { _, _ = io.Copy(io.Discard, stdout) }()
-	if _, err := m.run(ctx, w.dir, slices.Concat(w.env, []string{"TF_REATTACH_PROVIDERS=" + attach}), nil, arguments(command)...); err != nil {
+	memory, err = provider.PeakMemory()
+	if err != nil && !errors.Is(err, errors.ErrUnsupported) {
 		return 0, 0, err
 	}
-	// Not the usage that a process leaves when it ends: on Linux that is at least its parent's.
-	status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", cmd.Process.Pid))
-	if err == nil {
-		_, after, _ := strings.Cut(string(status), "VmHWM:")
-		if _, err := fmt.Sscan(after, &memory); err != nil {
-			return 0, 0, err
-		}
-	}
-	if err := cmd.Process.Signal(os.Interrupt); err != nil {
-		return memory << 10, 0, nil // not on Windows
-	}
-	ended = true
-	_ = cmd.Wait()
-	return memory << 10, cmd.ProcessState.UserTime() + cmd.ProcessState.SystemTime(), nil
+	provider.Kill()
+	r, err := provider.Wait()
+	return memory, r.CPU, err
 }
 
 // fetchLog measures how long the server needs to send the log, and how long that is.
 func fetchLog(ctx context.Context, s *ylemtest.Server, client ylemtest.Client) (took time.Duration, size int, err error) {
 	pool := x509.NewCertPool()
 	pool.AppendCertsFromPEM([]byte(s.CertificatePEM()))
-	https := &http.Client{Transport: &http.Transport{TLSClientConfig: &tls.Config{RootCAs: pool, MinVersion: tls.VersionTLS12}}}
+	https := &http.Client{Transport: &http.Transport{
+		ForceAttemptHTTP2: true, TLSClientConfig: &tls.Config{RootCAs: pool, MinVersion: tls.VersionTLS12},
+	}}
 	get := func(path, token string) ([]byte, error) {
 		req, err := http.NewRequestWithContext(ctx, http.MethodGet, s.URL+path, nil)
 		if err != nil {

@@ -9,6 +9,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/ylem-co/terraform-provider-ylem/internal/terraformcli"
 	"github.com/ylem-co/terraform-provider-ylem/internal/ylemtest"
 )
 
@@ -245,7 +246,7 @@ func announce(args []string) []string {
 
 // terraformSays runs terraform and shows the lines of what it printed that hold one of the words; each must be there.
 func (d *demo) terraformSays(ctx context.Context, words []string, args ...string) (string, error) {
-	output, err := d.run(ctx, announce(args)...)
+	output, err := d.Output(ctx, announce(args)...)
 	if err != nil {
 		return "", err
 	}
@@ -264,11 +265,11 @@ func (d *demo) terraformSays(ctx context.Context, words []string, args ...string
 
 // terraformFails runs terraform, which must end with this error, and shows it.
 func (d *demo) terraformFails(ctx context.Context, summary string, args ...string) error {
-	output, err := d.run(ctx, announce(args)...)
-	failed, ok := errors.AsType[*failure](err)
+	output, err := d.Output(ctx, announce(args)...)
+	failed, ok := errors.AsType[*terraformcli.ExitError](err)
 	switch {
 	case ok:
-		return showDiagnostic(failed.stderr, "Error: "+summary)
+		return showDiagnostic(failed.Stderr, "Error: "+summary)
 	case err != nil:
 		return err
 	default:

@@ -10,6 +10,8 @@ import (
 	"os"
 	"os/signal"
 	"syscall"
+
+	"github.com/ylem-co/terraform-provider-ylem/internal/terraformcli"
 )
 
 func main() { os.Exit(run()) }
@@ -38,7 +40,7 @@ func run() int {
 
 // serve serves the demo's Ylem until it is interrupted.
 func serve(ctx context.Context) error {
-	root, err := moduleRoot(ctx)
+	root, err := terraformcli.ModuleRoot(ctx)
 	if err != nil {
 		return err
 	}
@@ -64,7 +66,7 @@ Its pipelines, with the runs of some months:
 For terraform to take the provider that "make build" builds, without terraform init, write this to a file, and set
 TF_CLI_CONFIG_FILE to its path:
 
-%s`, cliConfig(root))
+%s`, terraformcli.DevOverrides(root))
 
 	<-ctx.Done()
 	return nil

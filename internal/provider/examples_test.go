@@ -86,7 +86,7 @@ func TestExampleCommands(t *testing.T) {
 				if command, ok := strings.CutPrefix(line, "terraform "); ok {
 					tf.mustRun(t, 0, strings.Fields(command)...)
 				} else if variables, ok := strings.CutPrefix(line, "export "); ok {
-					tf.env = append(tf.env, strings.Fields(variables)...)
+					tf.cli.Env = append(tf.cli.Env, strings.Fields(variables)...)
 				}
 			}
 			if runs := s.count(ylemtest.RouteRun); runs != test.runs {

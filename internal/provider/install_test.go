@@ -4,13 +4,13 @@ import (
 	"archive/zip"
 	"fmt"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"regexp"
 	"runtime"
 	"strings"
 	"testing"
 
+	"github.com/ylem-co/terraform-provider-ylem/internal/terraformcli"
 	"github.com/ylem-co/terraform-provider-ylem/internal/ylemtest"
 )
 
@@ -89,14 +89,10 @@ func buildProvider(t *testing.T, version string) string {
 	if flags == nil {
 		t.Fatal("no ldflags in .goreleaser.yml")
 	}
-	binary := filepath.Join(t.TempDir(), "terraform-provider-ylem_v"+version)
-	if runtime.GOOS == "windows" {
-		binary += ".exe"
-	}
-	build := exec.CommandContext(t.Context(), "go", "build", "-trimpath", "-ldflags="+strings.ReplaceAll(string(flags[1]), "{{ .Version }}", version), "-o", binary, ".")
-	build.Dir = root
-	if output, err := build.CombinedOutput(); err != nil {
-		t.Fatalf("%s\n%s", err, output)
+	binary := filepath.Join(t.TempDir(), terraformcli.Executable("terraform-provider-ylem_v"+version))
+	ldflags := strings.ReplaceAll(string(flags[1]), "{{ .Version }}", version)
+	if err := terraformcli.BuildAs(t.Context(), binary, terraformcli.Module, "-trimpath", "-ldflags="+ldflags); err != nil {
+		t.Fatal(err)
 	}
 	return binary
 }
@@ -138,10 +134,10 @@ func packed(t *testing.T, mirror, version, binary string) {
 // command-line configuration is needed then, and the provider sees the environment of its own process.
 func TestAttachToADebuggedProvider(t *testing.T) {
 	t.Parallel()
-	binary := buildProvider(t, "0.0.1")
+	needsTerraform(t)
 	s := newSandbox(t)
-	_, attach := startDebugged(t, binary, envURL+"="+s.URL, envClientID+"="+s.client.ID, envClientSecret+"="+s.client.Secret)
-	tf := terraformIn(t, "", "TF_REATTACH_PROVIDERS="+attach)
+	tf := terraformIn(t, "")
+	tf.attach(t, builtProvider(t), envURL+"="+s.URL, envClientID+"="+s.client.ID, envClientSecret+"="+s.client.Secret)
 	tf.write(t, "main.tf", strings.Replace(requirements, `"ylem-co/ylem"`, `"registry.terraform.io/ylem-co/ylem"`, 1)+
 		"data \"ylem_pipeline_last_run\" \"any\" {\n  pipeline_uuid = \"b3a1f0c4-52d7-4a8e-9c1b-7e6d5f4a3b2c\"\n}\n")
 	tf.mustRun(t, 0, "plan")

@@ -15,7 +15,7 @@ import (
 // The real server's database deadlocks when more than four different pipelines are started at once.
 func TestAccManyRunsStayWithinTheCapacity(t *testing.T) {
 	t.Parallel()
-	const runs = 50
+	const runs = 20
 	s := newSandbox(t, ylemtest.WithRunCapacity(defaultMaxConcurrentRuns))
 	var uuids []string
 	for range runs {
@@ -32,7 +32,8 @@ resource "ylem_pipeline_run" "test" {
 }
 `, strings.Join(uuids, `", "`))
 	}
-	newTerraform(t, config("")).mustRun(t, 0, "apply", "-auto-approve", "-parallelism=50")
+	atOnce := fmt.Sprintf("-parallelism=%d", runs)
+	newTerraform(t, config("")).mustRun(t, 0, "apply", "-auto-approve", atOnce)
 	if started := len(s.Runs("")); started != runs {
 		t.Errorf("%d runs were started, want %d", started, runs)
 	}
@@ -41,8 +42,8 @@ resource "ylem_pipeline_run" "test" {
 	// The sandbox is as strict as it should be: one more at once is too many. The first ones stay until all others have come.
 	s.ResetRequests()
 	s.Inject(ylemtest.Fault{Route: ylemtest.RouteRun, Times: -1, After: true, Stall: forever})
-	apply := newTerraform(t, config("max_concurrent_runs = 50")).start(t, "apply", "-auto-approve", "-parallelism=50")
-	eventually(t, "all runs but the first ones are refused", func() bool {
+	apply := newTerraform(t, config(fmt.Sprintf("max_concurrent_runs = %d", runs))).start(t, "apply", "-auto-approve", atOnce)
+	apply.eventually(t, "all runs but the first ones are refused", func() bool {
 		refused := 0
 		for _, r := range s.Requests(ylemtest.RouteRun) {
 			if r.Status == http.StatusInternalServerError {

@@ -1,19 +1,15 @@
 package provider
 
 import (
-	"bytes"
 	"context"
 	"encoding/base64"
 	"encoding/json"
 	"fmt"
 	"net/http"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"regexp"
-	"runtime"
 	"slices"
-	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -49,8 +45,9 @@ func (r resetRequests) CheckPlan(context.Context, plancheck.CheckPlanRequest, *p
 	r.s.ResetRequests()
 }
 
-// patience is how long to wait for what only a broken provider does not do.
-const patience = 5 * time.Minute
+// patience is how long to wait for what only a broken provider does not do. Where a terraform command does it, use
+// background.eventually, which does not wait for one that has ended.
+const patience = time.Minute
 
 // happens waits until something has happened, and reports whether it did.
 func happens(happened func() bool) bool {
@@ -446,72 +443,6 @@ func TestFailureIsToldInPlainText(t *testing.T) {
 
 // What follows needs processes to interrupt and to kill: terraform and the built provider.
 
-// background runs a terraform command while the test goes on.
-type background struct {
-	*exec.Cmd
-	output *bytes.Buffer
-	done   chan struct{}
-}
-
-func (tf *terraform) start(t *testing.T, arguments ...string) *background {
-	t.Helper()
-	b := &background{Cmd: exec.CommandContext(t.Context(), terraformPath(), arguments...), output: new(bytes.Buffer), done: make(chan struct{})}
-	b.Dir, b.Env, b.Stdout, b.Stderr = tf.dir, tf.env, b.output, b.output
-	if err := b.Start(); err != nil {
-		t.Fatal(err)
-	}
-	go func() {
-		defer close(b.done)
-		_ = b.Wait()
-	}()
-	t.Cleanup(func() { _ = b.Process.Kill(); <-b.done })
-	return b
-}
-
-// wait returns the command's exit code and what it printed.
-func (b *background) wait(t *testing.T) (int, string) {
-	t.Helper()
-	select {
-	case <-b.done:
-	case <-time.After(patience):
-		t.Fatalf("terraform does not end:\n%s", b.output)
-	}
-	return b.ProcessState.ExitCode(), b.output.String()
-}
-
-// signalProvider sends a signal to the provider's process that terraform has started.
-func (b *background) signalProvider(t *testing.T, signal os.Signal) {
-	t.Helper()
-	if runtime.GOOS != "linux" {
-		t.Skip("finds the provider's process in /proc: Linux only")
-	}
-	entries, err := os.ReadDir("/proc")
-	if err != nil {
-		t.Fatal(err)
-	}
-	for _, entry := range entries {
-		pid, err := strconv.Atoi(entry.Name())
-		if err != nil {
-			continue
-		}
-		stat, _ := os.ReadFile(filepath.Join("/proc", entry.Name(), "stat"))
-		_, after, _ := bytes.Cut(stat, []byte(") "))
-		fields := strings.Fields(string(after))
-		exe, _ := os.Readlink(filepath.Join("/proc", entry.Name(), "exe"))
-		if len(fields) > 1 && fields[1] == strconv.Itoa(b.Process.Pid) && strings.Contains(exe, "terraform-provider-ylem") {
-			provider, err := os.FindProcess(pid)
-			if err == nil {
-				err = provider.Signal(signal)
-			}
-			if err != nil {
-				t.Fatal(err)
-			}
-			return
-		}
-	}
-	t.Fatal("terraform has started no provider")
-}
-
 // runState is the run in terraform's state: nil when there is none.
 func (tf *terraform) runState(t *testing.T) (values map[string]any, tainted bool) {
 	t.Helper()
@@ -590,7 +521,7 @@ func (i *interrupted) applyUntilPolled(t *testing.T) *background {
 	i.ResetRequests()
 	b := i.start(t, "apply", "-auto-approve")
 	// A resumed wait follows a refresh, which also reads the log.
-	eventually(t, "the run is waited for", func() bool { return i.count(ylemtest.RouteLogs) >= 3 })
+	b.eventually(t, "the run is waited for", func() bool { return i.count(ylemtest.RouteLogs) >= 3 })
 	return b
 }
 
@@ -677,12 +608,12 @@ func TestAccStartIsInterrupted(t *testing.T) {
 	g := newGate(t, i.sandbox, http.MethodPost)
 	i.write(t, "main.tf", requirements+strings.Replace(i.sandbox.run(i.pipeline, waitingNow), i.URL, g.url, 1))
 	b := i.terraform.start(t, "apply", "-auto-approve")
-	eventually(t, "the run is asked for", func() bool { return len(g.arrived) == 1 })
+	b.eventually(t, "the run is asked for", func() bool { return len(g.arrived) == 1 })
 	if err := b.Process.Signal(os.Interrupt); err != nil {
 		t.Fatal(err)
 	}
 	stopped := regexp.MustCompile("Served request.*StopProvider")
-	eventually(t, "the provider is told to stop", func() bool {
+	b.eventually(t, "the provider is told to stop", func() bool {
 		logged, _ := os.ReadFile(log)
 		return stopped.Match(logged)
 	})

@@ -194,7 +194,7 @@ resource "ylem_pipeline_run" "test" {
 		"TF_LOG=TRACE", "TF_LOG_PATH=trace.log", "YLEM_API_CLIENT_SECRET="+hidden["client secret"],
 		"TF_VAR_header="+hidden["header"], "TF_VAR_input="+hidden["input"])
 	b := tf.start(t, "apply", "-auto-approve", "-no-color")
-	eventually(t, "the run is started", func() bool { return len(s.Runs("")) == 1 })
+	b.eventually(t, "the run is started", func() bool { return len(s.Runs("")) == 1 })
 	b.signalProvider(t, syscall.SIGQUIT)
 	code, output := b.wait(t)
 	log, err := os.ReadFile(filepath.Join(tf.dir, "trace.log"))

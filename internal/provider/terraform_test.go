@@ -1,26 +1,23 @@
 package provider
 
 import (
-	"bufio"
-	"bytes"
-	"cmp"
+	"context"
 	"errors"
-	"fmt"
-	"io"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strings"
 	"sync"
 	"testing"
+	"time"
+
+	"github.com/ylem-co/terraform-provider-ylem/internal/terraformcli"
 )
 
 // built is the provider's binary, built once and only when a test wants it.
 var built struct {
-	once   sync.Once
-	folder string
-	output []byte
-	err    error
+	once           sync.Once
+	folder, binary string
+	err            error
 }
 
 // removeBuilt is called when all tests have ended.
@@ -30,11 +27,30 @@ func removeBuilt() {
 	}
 }
 
+// builtProvider returns the provider's binary.
+func builtProvider(t testing.TB) string {
+	t.Helper()
+	// It is no package of the tests: go test would show a cached result after a change of it.
+	if _, err := os.Stat(filepath.Join(root, "main.go")); err != nil {
+		t.Fatal(err)
+	}
+	built.once.Do(func() {
+		//nolint:usetesting // it outlives the test that happens to come first
+		if built.folder, built.err = os.MkdirTemp("", "ylem-provider"); built.err == nil {
+			built.binary, built.err = terraformcli.Build(context.Background(), built.folder, terraformcli.Module)
+		}
+	})
+	if built.err != nil {
+		t.Fatal(built.err)
+	}
+	return built.binary
+}
+
 // terraform is the command line of the real terraform and of the built provider, as a user has them: for what
 // happens around the provider, such as logs, plan files and processes.
 type terraform struct {
 	dir string
-	env []string
+	cli *terraformcli.CLI
 }
 
 // requirements begin every configuration that the real terraform reads.
@@ -55,7 +71,7 @@ func needsTerraform(t testing.TB) {
 }
 
 // newTerraform writes the configuration, without a provider block's requirements, into a folder of the test's
-// own. env holds further variables, as NAME=VALUE; of the test's own environment only PATH is passed on.
+// own. env holds further variables, as NAME=VALUE.
 func newTerraform(t testing.TB, config string, env ...string) *terraform {
 	t.Helper()
 	tf := emptyTerraform(t, env...)
@@ -67,31 +83,17 @@ func newTerraform(t testing.TB, config string, env ...string) *terraform {
 func emptyTerraform(t testing.TB, env ...string) *terraform {
 	t.Helper()
 	needsTerraform(t)
-	built.once.Do(func() {
-		//nolint:usetesting // it outlives the test that happens to come first
-		if built.folder, built.err = os.MkdirTemp("", "ylem-provider"); built.err != nil {
-			return
-		}
-		build := exec.Command("go", "build", "-o", filepath.Join(built.folder, "terraform-provider-ylem"), ".")
-		build.Dir = filepath.Join("..", "..")
-		built.output, built.err = build.CombinedOutput()
-	})
-	if built.err != nil {
-		t.Fatalf("go build: %s\n%s", built.err, built.output)
-	}
-
-	return terraformIn(t, fmt.Sprintf("provider_installation {\n  dev_overrides {\n    \"ylem-co/ylem\" = %q\n  }\n  direct {}\n}\n", built.folder), env...)
+	return terraformIn(t, terraformcli.DevOverrides(filepath.Dir(builtProvider(t))), env...)
 }
 
 // terraformIn is the command line in an empty folder, with a command-line configuration of its own.
 func terraformIn(t testing.TB, cliConfig string, env ...string) *terraform {
 	t.Helper()
 	tf := &terraform{dir: t.TempDir()}
-	cli := filepath.Join(tf.dir, "cli.tfrc")
-	tf.write(t, "cli.tfrc", cliConfig)
-	tf.env = append([]string{
-		"PATH=" + os.Getenv("PATH"), "HOME=" + tf.dir, "TF_CLI_CONFIG_FILE=" + cli, "CHECKPOINT_DISABLE=1", "TF_IN_AUTOMATION=1", "TF_INPUT=0",
-	}, env...)
+	var err error
+	if tf.cli, err = terraformcli.New(tf.dir, cliConfig, env...); err != nil {
+		t.Fatal(err)
+	}
 	return tf
 }
 
@@ -103,8 +105,17 @@ func (tf *terraform) write(t testing.TB, name, text string) {
 	}
 }
 
-// terraformPath is the terraform to run, the same as for terraform-plugin-testing.
-func terraformPath() string { return cmp.Or(os.Getenv("TF_ACC_TERRAFORM_PATH"), "terraform") }
+// attach makes this terraform use a provider that is started here with -debug, and has the environment env.
+func (tf *terraform) attach(t *testing.T, binary string, env ...string) *terraformcli.Process {
+	t.Helper()
+	p, attach, err := terraformcli.StartProvider(t.Context(), binary, env...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(p.Kill)
+	tf.cli.Env = append(tf.cli.Env, attach)
+	return p
+}
 
 // feature is what not every version has.
 type feature struct {
@@ -121,38 +132,35 @@ var (
 // needs skips the test where the terraform at hand lacks a feature, and says so.
 func needs(t *testing.T, f feature) {
 	t.Helper()
-	text, err := exec.CommandContext(t.Context(), terraformPath(), "version").Output()
+	version, err := terraformIn(t, "").cli.Version(t.Context())
 	if err != nil {
 		t.Fatal(err)
 	}
-	name, needed := "Terraform", f.terraform
-	if strings.HasPrefix(string(text), "OpenTofu") {
-		name, needed = "OpenTofu", f.openTofu
-	}
-	var major, minor int
-	if _, err := fmt.Sscanf(string(text), name+" v%d.%d", &major, &minor); err != nil {
-		t.Fatalf("%s\n%s", err, text)
+	needed := f.terraform
+	if version.Product == "OpenTofu" {
+		needed = f.openTofu
 	}
 	switch {
 	case needed == 0:
-		t.Skipf("%s: %s has it not", f.name, name)
-	case major == 1 && minor < needed:
-		t.Skipf("%s: needs %s 1.%d; this is 1.%d", f.name, name, needed, minor)
+		t.Skipf("%s: %s does not have it", f.name, version.Product)
+	case version.Major == 1 && version.Minor < needed:
+		t.Skipf("%s: needs %s 1.%d; this is %s", f.name, version.Product, needed, version.Number)
 	}
 }
+
+// commandLimit is how long a terraform command may take: only with a broken provider does one take longer.
+const commandLimit = 2 * time.Minute
 
 // run runs a terraform command to its end.
 func (tf *terraform) run(t testing.TB, arguments ...string) (stdout, stderr string, code int) {
 	t.Helper()
-	var out, errs bytes.Buffer
-	command := exec.CommandContext(t.Context(), terraformPath(), arguments...)
-	command.Dir, command.Env, command.Stdout, command.Stderr = tf.dir, tf.env, &out, &errs
-	if err := command.Run(); err != nil {
-		if _, ok := errors.AsType[*exec.ExitError](err); !ok {
-			t.Fatal(err)
-		}
+	ctx, cancel := context.WithTimeout(t.Context(), commandLimit)
+	defer cancel()
+	r, err := tf.cli.Run(ctx, arguments...)
+	if err != nil {
+		t.Fatalf("terraform %s: %s\n%s%s", strings.Join(arguments, " "), err, r.Stdout, r.Stderr)
 	}
-	return out.String(), errs.String(), command.ProcessState.ExitCode()
+	return r.Stdout, r.Stderr, r.ExitCode
 }
 
 // mustRun runs a terraform command that succeeds, or with the code given by -detailed-exitcode that it wants.
@@ -165,30 +173,69 @@ func (tf *terraform) mustRun(t testing.TB, want int, arguments ...string) (stdou
 	return stdout
 }
 
-// startDebugged starts a provider's binary as under a debugger. attach is what it says for TF_REATTACH_PROVIDERS. Of the
-// test's own environment, only what a process cannot do without is passed on.
-func startDebugged(t *testing.T, binary string, env ...string) (command *exec.Cmd, attach string) {
+// background is a terraform command that runs while the test continues.
+type background struct {
+	*terraformcli.Process
+}
+
+func (tf *terraform) start(t *testing.T, arguments ...string) *background {
 	t.Helper()
-	command = exec.CommandContext(t.Context(), binary, "-debug")
-	for _, name := range []string{"PATH", "HOME", "TMPDIR", "TEMP", "TMP", "SystemRoot"} {
-		if value, ok := os.LookupEnv(name); ok {
-			command.Env = append(command.Env, name+"="+value)
-		}
+	p, err := tf.cli.Start(t.Context(), arguments...)
+	if err != nil {
+		t.Fatal(err)
 	}
-	command.Env = append(command.Env, env...)
-	output, err := command.StdoutPipe()
-	if err == nil {
-		err = command.Start()
+	t.Cleanup(p.Kill)
+	return &background{p}
+}
+
+// eventually waits until something has happened that needs this command. It fails the test at once when the command
+// has ended without it.
+func (b *background) eventually(t *testing.T, what string, happened func() bool) {
+	t.Helper()
+	ended := false
+	if !happens(func() bool {
+		select {
+		case <-b.Done():
+			ended = true
+		default:
+		}
+		return happened() || ended // in this order: it may have been the last thing that the command did
+	}) {
+		t.Fatalf("did not happen within %s: %s\n%s", patience, what, b.printed())
+	}
+	if ended && !happened() {
+		t.Fatalf("terraform ended before this happened: %s\n%s", what, b.printed())
+	}
+}
+
+// wait returns the command's exit code and what it printed.
+func (b *background) wait(t *testing.T) (int, string) {
+	t.Helper()
+	select {
+	case <-b.Done():
+	case <-time.After(commandLimit):
+		t.Fatalf("terraform has not ended within %s:\n%s", commandLimit, b.printed())
+	}
+	r, err := b.Wait()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return r.ExitCode, b.printed()
+}
+
+func (b *background) printed() string {
+	stdout, stderr := b.Output()
+	return stdout + stderr
+}
+
+// signalProvider sends a signal to the provider's process that terraform has started.
+func (b *background) signalProvider(t *testing.T, signal os.Signal) {
+	t.Helper()
+	err := b.SignalProvider(signal)
+	if errors.Is(err, errors.ErrUnsupported) {
+		t.Skip(err)
 	}
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { _, _ = command.Process.Kill(), command.Wait() })
-	for lines := bufio.NewScanner(output); attach == "" && lines.Scan(); {
-		if _, value, ok := strings.Cut(lines.Text(), "TF_REATTACH_PROVIDERS="); ok {
-			attach = strings.Trim(value, "'")
-		}
-	}
-	go func() { _, _ = io.Copy(io.Discard, output) }()
-	return command, attach
 }
