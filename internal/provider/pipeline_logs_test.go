@@ -303,10 +303,11 @@ func TestPipelineLogsStopAtTheLimit(t *testing.T) {
 func TestRunsOfALogCountAsHeld(t *testing.T) {
 	t.Parallel()
 	const most = 10 * ylem.MaxHeldLog / (1 << 20)
-	c := logCollector{isSuccessful: types.BoolValue(false), runs: map[string]*runLog{}}
+	c := newLogCollector(pipelineLogsModel{IsSuccessful: types.BoolValue(false)})
 	uuids := strings.Repeat("x", 1<<20+most) // which share their memory
 	n := 1
-	for n < most && c.add(ylem.LogRow{PipelineRunUUID: uuids[:1<<20+n], IsSuccessful: true}) {
+	succeeded := true
+	for n < most && c.add(ylem.LogRow{PipelineRunUUID: uuids[:1<<20+n]}, &succeeded) {
 		n++
 	}
 	if n > ylem.MaxHeldLog/(1<<20) || !errors.Is(c.tooLarge, ylem.ErrLogTooLarge) || len(c.rows) != 0 {
