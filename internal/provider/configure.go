@@ -232,7 +232,8 @@ func credential(attribute, noun string, value types.String, variable string, dia
 // isBlank reports whether a character at an end of a credential is invisible: white space, or a byte order mark.
 func isBlank(r rune) bool { return unicode.IsSpace(r) || r == '\ufeff' }
 
-// checkProxy warns of an environment variable that was to name a proxy. net/http silently ignores a value that it cannot parse.
+// checkProxy warns of an environment variable that was to name a proxy but does not: net/http silently ignores it, or takes
+// a part of it for the proxy's host.
 func checkProxy(base *url.URL, diags *diag.Diagnostics) {
 	if isLoopback(base) {
 		return // never through a proxy
@@ -247,7 +248,7 @@ func checkProxy(base *url.URL, diags *diag.Diagnostics) {
 		return
 	}
 	proxy, err := url.Parse(value)
-	if err != nil || proxy.Scheme == "" || proxy.Host == "" { // as net/http does
+	if !strings.Contains(value, "://") { // as net/http reads it
 		proxy, err = url.Parse("http://" + value)
 	}
 	if err != nil || proxy.Hostname() == "" || !slices.Contains([]string{"http", "https", "socks5", "socks5h"}, proxy.Scheme) {
