@@ -299,6 +299,125 @@ func TestPipelineLogsStopAtTheLimit(t *testing.T) {
 	diags.expectError(t, "pipeline_uuid", "cannot be understood", h.pipeline)
 }
 
+// Terraform cannot handle states that are much larger. Reading ends with the first row too many: what comes after it, here an
+// answer that breaks off, is not seen.
+func TestPipelineLogsOfTooManyRows(t *testing.T) {
+	t.Parallel()
+	h := newHistory(t, ylemtest.OpenSource)
+	row := fmt.Sprintf(`{"pipeline_run_uuid":%q,"task_uuid":%q,"is_successful":true,"executed_at":"2024-06-01T08:00:02Z"},`, h.good, h.load)
+	h.Inject(ylemtest.Fault{
+		Route: ylemtest.RouteLogs, Times: -1, Status: 200, Header: http.Header{"Content-Type": {"application/json"}},
+		Body: "[" + strings.Repeat(row, 25_001) + "!",
+	})
+	p := h.connect(t, nil)
+	_, diags := p.read(t, "ylem_pipeline_logs", h.window(nil))
+	diags.expectError(t, "pipeline_uuid", "The log is too large", h.pipeline, "more than 25000 rows", "limit", "filter", "shorten the window")
+	if strings.Contains(diags.String(), "include_output") { // it would not help
+		t.Error(diags)
+	}
+	p.mustRead(t, "ylem_pipeline_logs", h.window(object{"limit": 10})).expect(t, object{"truncated": true})
+	// Rows that are filtered away do not count, so that the end is reached.
+	_, diags = p.read(t, "ylem_pipeline_logs", h.window(object{"is_successful": false}))
+	diags.expectError(t, "pipeline_uuid", "cannot be understood")
+}
+
+func TestRowsThatALogMayHave(t *testing.T) {
+	t.Parallel()
+	succeeded := true
+	add := func(c *logCollector, rows int) (added int) {
+		for added < rows && c.add(ylem.LogRow{PipelineRunUUID: "r", TaskUUID: "t"}, &succeeded) {
+			added++
+		}
+		return added
+	}
+	for name, test := range map[string]struct {
+		model     pipelineLogsModel
+		added     int
+		kept      int
+		truncated bool
+		tooLarge  error
+	}{
+		"all":           {pipelineLogsModel{}, maxRows, maxRows, false, errTooManyRows},
+		"limit":         {pipelineLogsModel{Limit: types.Int64Value(maxRows)}, maxRows, maxRows, true, nil},
+		"filtered away": {pipelineLogsModel{IsSuccessful: types.BoolValue(false)}, 4 * maxRows, 0, false, nil},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			c := newLogCollector(test.model)
+			if n := add(c, 4*maxRows); n != test.added || len(c.rows) != test.kept || c.truncated != test.truncated || !errors.Is(c.tooLarge, test.tooLarge) {
+				t.Errorf("after %d rows, %d are kept, truncated: %t, %v", n, len(c.rows), c.truncated, c.tooLarge)
+			}
+		})
+	}
+}
+
+// A run is one run, however its UUID is written.
+func TestPipelineLogsFoldTheCaseOfUUIDs(t *testing.T) {
+	t.Parallel()
+	h := newHistory(t, ylemtest.OpenSource)
+	row := `{"pipeline_run_uuid":%q,"task_uuid":%q,"is_successful":false,"duration":1,"executed_at":"2024-06-01T08:00:02Z"}`
+	body := fmt.Sprintf("["+row+","+row+"]", strings.ToUpper(h.good), h.load, h.good, strings.ToUpper(h.load))
+	h.Inject(ylemtest.Fault{Route: ylemtest.RouteLogs, Times: 2, Status: 200, Header: http.Header{"Content-Type": {"application/json"}}, Body: body})
+	for _, filter := range []object{nil, {"pipeline_run_uuid": strings.ToUpper(h.good), "task_uuid": strings.ToUpper(h.load)}} {
+		state := h.logs(t, filter)
+		runs, logs := state.list(t, "runs"), state.list(t, "logs")
+		if len(runs) != 1 || len(logs) != 2 {
+			t.Fatalf("%d runs and %d rows", len(runs), len(logs))
+		}
+		runs[0].expect(t, object{"pipeline_run_uuid": h.good, "task_count": 2, "duration": 2, "failed_task_uuids": []string{h.load}})
+		for _, row := range logs { // a configuration can find a run's rows
+			row.expect(t, object{"pipeline_run_uuid": h.good, "task_uuid": h.load})
+		}
+	}
+}
+
+// A row that does not say whether its task succeeded is neither a success nor a failure.
+func TestPipelineLogsOfUnknownOutcome(t *testing.T) {
+	t.Parallel()
+	yes, no := true, false
+	for name, test := range map[string]struct {
+		outcomes []*bool
+		filter   types.Bool
+		rows     []any
+		run      any // is_successful of the run
+		failed   int
+	}{
+		"unknown alone":             {[]*bool{nil}, types.BoolNull(), []any{nil}, nil, 0},
+		"with a success":            {[]*bool{nil, &yes}, types.BoolNull(), []any{true, nil}, nil, 0},
+		"with a failure":            {[]*bool{nil, &no, &yes}, types.BoolNull(), []any{true, false, nil}, false, 1},
+		"successes only":            {[]*bool{nil, &yes}, types.BoolValue(true), []any{true}, nil, 0},
+		"failures only":             {[]*bool{nil, &no}, types.BoolValue(false), []any{false}, false, 1},
+		"all known, for comparison": {[]*bool{&yes, &yes}, types.BoolNull(), []any{true, true}, true, 0},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			c := newLogCollector(pipelineLogsModel{IsSuccessful: test.filter})
+			for i, outcome := range test.outcomes {
+				output := "W3siTWVzc2FnZSI6ImJyb2tlbiJ9XQ==" // an error, as failed tasks report it
+				c.add(ylem.LogRow{PipelineRunUUID: "r", TaskUUID: fmt.Sprint(i), ExecutedAt: past.Add(time.Duration(i) * time.Second), Output: output}, outcome)
+			}
+			rows := []any{}
+			for _, row := range c.logs() {
+				rows = append(rows, fromValue(t, row["is_successful"]))
+				failed := fromValue(t, row["is_successful"]) == false
+				if errors := fromValue(t, row["errors"]).([]any); (len(errors) == 1) != failed {
+					t.Errorf("failed: %t, with errors %v", failed, errors)
+				}
+			}
+			if got, want := asJSON(t, rows), asJSON(t, test.rows); got != want {
+				t.Errorf("rows %s, want %s", got, want)
+			}
+			run := c.keptRuns()[0]
+			if got := fromValue(t, run["is_successful"]); got != test.run {
+				t.Errorf("is_successful of the run is %v, want %v", got, test.run)
+			}
+			if failed := fromValue(t, run["failed_task_uuids"]).([]any); len(failed) != test.failed {
+				t.Errorf("failed tasks: %v", failed)
+			}
+		})
+	}
+}
+
 // Runs of which no row is kept take memory as well.
 func TestRunsOfALogCountAsHeld(t *testing.T) {
 	t.Parallel()
