@@ -151,7 +151,7 @@ func checkDefault(t *testing.T, at string, a *tfprotov6.SchemaAttribute) {
 }
 
 // unidiomatic are words that a reader stumbles over, most of them once used here. The two articles are a format's and its argument's.
-var unidiomatic = regexp.MustCompile(`(?i)\bunset:|\b(not together with|upper and lower case mean|how (many|often|long)|tells?|told|takes? over|(is|are) waited for|` +
+var unidiomatic = regexp.MustCompile(`(?i)\bunset:|\b(not together with|upper and lower case mean|how many|tells?|told|takes? over|(is|are) waited for|` +
 	`what is none|so many|in vain|nobody|may not|(the|an?) (the|an?|that|this))\b`)
 
 var spaces = regexp.MustCompile(`  |^\s|\s$|[^\n]\n[^\n]|\n{3}| [.,;:]( |$)`)
