@@ -286,7 +286,7 @@ func TestWindowThatBeginsInTheFutureIsRefused(t *testing.T) {
 	_, diags := h.connect(t, nil).read(t, "ylem_pipeline_stats", object{"pipeline_uuid": h.pipeline, "from": "2024-07-01"})
 	diags.expectError(t, "from", "ends before it begins", "2024-07-01T00:00:00Z", "2024-06-05T1")
 	if n := h.count(ylemtest.RouteStats); n != 0 {
-		t.Errorf("%d requests all the same", n)
+		t.Errorf("%d requests, want none", n)
 	}
 }
 

@@ -24,7 +24,7 @@ var inDays = regexp.MustCompile(`(?i)^[0-9.]+ *(d|days?|w|weeks?)`)
 func checkDuration(s string, atLeast time.Duration) error {
 	switch d, err := time.ParseDuration(s); {
 	case err != nil && inDays.MatchString(s):
-		return fmt.Errorf("%q is not a duration. Write days as hours: a day is 24h, a week is 168h", s)
+		return fmt.Errorf("%q is not a duration: days are written as hours, a week as 168h", s)
 	case err != nil:
 		return fmt.Errorf("%q is not a duration", s)
 	case d <= 0:

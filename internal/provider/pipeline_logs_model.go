@@ -80,8 +80,8 @@ type logRun struct {
 	kept            bool
 	started, ended  time.Time
 	duration, tasks int64
-	failed          []string
-	unknown         bool // the outcome of a task
+	failed          map[string]bool // the tasks
+	unknown         bool            // the outcome of a task
 }
 
 func newLogCollector(m pipelineLogsModel) *logCollector {
@@ -116,8 +116,8 @@ func (c *logCollector) add(row ylem.LogRow, succeeded *bool) bool {
 	failed := succeeded != nil && !*succeeded
 	run := c.runs[row.PipelineRunUUID]
 	if run == nil {
-		c.tooLarge = c.held.Add(ylem.LogRow{PipelineRunUUID: row.PipelineRunUUID})
-		run = &logRun{started: row.ExecutedAt, ended: row.ExecutedAt}
+		c.hold(ylem.LogRow{PipelineRunUUID: row.PipelineRunUUID})
+		run = &logRun{started: row.ExecutedAt, ended: row.ExecutedAt, failed: map[string]bool{}}
 		c.runs[row.PipelineRunUUID] = run
 	}
 	if row.ExecutedAt.Before(run.started) {
@@ -129,8 +129,9 @@ func (c *logCollector) add(row ylem.LogRow, succeeded *bool) bool {
 	run.duration += row.Duration
 	run.tasks++
 	run.unknown = run.unknown || succeeded == nil
-	if failed && !slices.Contains(run.failed, row.TaskUUID) {
-		run.failed = append(run.failed, row.TaskUUID)
+	if failed && !run.failed[row.TaskUUID] {
+		c.hold(ylem.LogRow{TaskUUID: row.TaskUUID})
+		run.failed[row.TaskUUID] = true
 	}
 	if keep {
 		run.kept = true
@@ -138,10 +139,13 @@ func (c *logCollector) add(row ylem.LogRow, succeeded *bool) bool {
 			row.Output = "" // the largest part of a row, which only shows the errors of a failed task
 		}
 		c.rows = append(c.rows, logRow{row, succeeded})
-		c.tooLarge = cmp.Or(c.tooLarge, c.held.Add(row))
+		c.hold(row)
 	}
 	return c.tooLarge == nil
 }
+
+// hold counts what is held of a row.
+func (c *logCollector) hold(row ylem.LogRow) { c.tooLarge = cmp.Or(c.tooLarge, c.held.Add(row)) }
 
 // adviceOnOutput ends the advice on a log that is too large.
 func (c *logCollector) adviceOnOutput() string {
@@ -232,10 +236,9 @@ func (c *logCollector) keptRuns() []map[string]tftypes.Value {
 	runs := make([]map[string]tftypes.Value, len(uuids))
 	for i, uuid := range uuids {
 		run := c.runs[uuid]
-		slices.Sort(run.failed)
-		failed := make([]tftypes.Value, len(run.failed))
-		for i, uuid := range run.failed {
-			failed[i] = stringValue(uuid)
+		failed := []tftypes.Value{}
+		for _, uuid := range slices.Sorted(maps.Keys(run.failed)) {
+			failed = append(failed, stringValue(uuid))
 		}
 		runs[i] = map[string]tftypes.Value{
 			"pipeline_run_uuid": stringValue(uuid),

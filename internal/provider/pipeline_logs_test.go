@@ -80,7 +80,7 @@ func TestPipelineLogsFilters(t *testing.T) {
 		"none":                       {nil, []string{failedLoad, failedGet, goodLoad, goodGet}, []string{h.failed, h.good}, false},
 		"run":                        {object{"pipeline_run_uuid": h.good}, []string{goodLoad, goodGet}, []string{h.good}, false},
 		"run in upper case":          {object{"pipeline_run_uuid": strings.ToUpper(h.good)}, []string{goodLoad, goodGet}, []string{h.good}, false},
-		"run that is none":           {object{"pipeline_run_uuid": ylemtest.NewUUID()}, nil, nil, false},
+		"run that is not there":      {object{"pipeline_run_uuid": ylemtest.NewUUID()}, nil, nil, false},
 		"task":                       {object{"task_uuid": h.load}, []string{failedLoad, goodLoad}, []string{h.failed, h.good}, false},
 		"task in upper case":         {object{"task_uuid": strings.ToUpper(h.load)}, []string{failedLoad, goodLoad}, []string{h.failed, h.good}, false},
 		"successes":                  {object{"is_successful": true}, []string{failedGet, goodLoad, goodGet}, []string{h.failed, h.good}, false},
@@ -413,18 +413,51 @@ func TestPipelineLogsOfUnknownOutcome(t *testing.T) {
 	}
 }
 
-// Runs of which no row is kept take memory as well.
-func TestRunsOfALogCountAsHeld(t *testing.T) {
+// What is held of a log is bounded in bytes as well: rows, runs of which no row is kept, and failed tasks.
+func TestWhatALogHoldsIsCounted(t *testing.T) {
 	t.Parallel()
-	const most = 10 * ylem.MaxHeldLog / (1 << 20)
-	c := newLogCollector(pipelineLogsModel{IsSuccessful: types.BoolValue(false)})
-	uuids := strings.Repeat("x", 1<<20+most) // which share their memory
-	n := 1
-	succeeded := true
-	for n < most && c.add(ylem.LogRow{PipelineRunUUID: uuids[:1<<20+n]}, &succeeded) {
-		n++
-	}
-	if n > ylem.MaxHeldLog/(1<<20) || !errors.Is(c.tooLarge, ylem.ErrLogTooLarge) || len(c.rows) != 0 {
-		t.Errorf("%d runs of a megabyte are held, with %d rows: %v", n, len(c.rows), c.tooLarge)
+	const megabyte, many = 1 << 20, 2 * ylem.MaxHeldLog / (1 << 20)
+	long := strings.Repeat("x", megabyte+many) // parts of it share its memory
+	yes, no := true, false
+	for name, test := range map[string]struct {
+		model   pipelineLogsModel
+		row     func(n int) ylem.LogRow
+		outcome *bool
+		bounded bool
+		advice  string
+	}{
+		"outputs": {
+			pipelineLogsModel{}, func(int) ylem.LogRow { return ylem.LogRow{PipelineRunUUID: "r", TaskUUID: "t", Output: long} }, &yes, true, "include_output = false",
+		},
+		"outputs that are left out": {
+			pipelineLogsModel{IncludeOutput: types.BoolValue(false)},
+			func(int) ylem.LogRow { return ylem.LogRow{PipelineRunUUID: "r", TaskUUID: "t", Output: long} }, &yes, false, "",
+		},
+		"errors": {
+			pipelineLogsModel{IncludeOutput: types.BoolValue(false)},
+			func(int) ylem.LogRow { return ylem.LogRow{PipelineRunUUID: "r", TaskUUID: "t", Output: long} }, &no, true, "",
+		},
+		"runs": {
+			pipelineLogsModel{IsSuccessful: types.BoolValue(false)},
+			func(n int) ylem.LogRow { return ylem.LogRow{PipelineRunUUID: long[:megabyte+n], TaskUUID: "t"} }, &yes, true, "include_output = false",
+		},
+		"failed tasks": {
+			pipelineLogsModel{IsSuccessful: types.BoolValue(true)},
+			func(n int) ylem.LogRow { return ylem.LogRow{PipelineRunUUID: "r", TaskUUID: long[:megabyte+n]} }, &no, true, "include_output = false",
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			c, n := newLogCollector(test.model), 0
+			for n < many && c.add(test.row(n), test.outcome) {
+				n++
+			}
+			if bounded := n <= ylem.MaxHeldLog/megabyte && errors.Is(c.tooLarge, ylem.ErrLogTooLarge); bounded != test.bounded || !bounded && n < many {
+				t.Errorf("%d megabytes are held: %v", n, c.tooLarge)
+			}
+			if advice := c.adviceOnOutput(); !strings.Contains(advice, test.advice) || test.advice == "" && advice != "" {
+				t.Errorf("advice: %q", advice)
+			}
+		})
 	}
 }
