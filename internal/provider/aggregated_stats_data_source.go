@@ -3,6 +3,7 @@ package provider
 import (
 	"context"
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/hashicorp/terraform-plugin-framework-validators/int64validator"
@@ -21,14 +22,43 @@ var (
 	_ datasource.DataSourceWithValidateConfig = (*aggregatedStatsDataSource)(nil)
 )
 
-func newAggregatedStatsDataSource(s subject) func() datasource.DataSource {
-	return func() datasource.DataSource { return &aggregatedStatsDataSource{subject: s} }
+func newPipelineAggregatedStatsDataSource() datasource.DataSource {
+	return &aggregatedStatsDataSource{subject: pipelineSubject, newModel: func() aggregatedStatsModel { return &pipelineAggregatedStatsModel{} }}
+}
+
+func newTaskAggregatedStatsDataSource() datasource.DataSource {
+	return &aggregatedStatsDataSource{subject: taskSubject, newModel: func() aggregatedStatsModel { return &taskAggregatedStatsModel{} }}
 }
 
 type aggregatedStatsDataSource struct {
-	reader
-	subject subject
+	dataSourceBase
+	subject  subject
+	newModel func() aggregatedStatsModel
 }
+
+type aggregatedStatsModel interface {
+	uuid() string
+	attributes() *aggregatedStatsAttributes
+}
+
+type pipelineAggregatedStatsModel struct {
+	pipelineModel
+	aggregatedStatsAttributes
+}
+
+type taskAggregatedStatsModel struct {
+	taskModel
+	aggregatedStatsAttributes
+}
+
+type aggregatedStatsAttributes struct {
+	DateFrom        types.String       `tfsdk:"date_from"`
+	Period          types.String       `tfsdk:"period"`
+	NumberOfPeriods types.Int64        `tfsdk:"number_of_periods"`
+	Stats           []periodStatsModel `tfsdk:"stats"`
+}
+
+func (a *aggregatedStatsAttributes) attributes() *aggregatedStatsAttributes { return a }
 
 type periodStatsModel struct {
 	DateFrom        types.String `tfsdk:"date_from"`
@@ -85,18 +115,19 @@ func (d *aggregatedStatsDataSource) Schema(_ context.Context, _ datasource.Schem
 var lastStatsDay = time.Date(2106, 2, 7, 0, 0, 0, 0, time.UTC)
 
 func (d *aggregatedStatsDataSource) ValidateConfig(ctx context.Context, req datasource.ValidateConfigRequest, resp *datasource.ValidateConfigResponse) {
-	var dateFrom, period types.String
-	var number types.Int64
-	resp.Diagnostics.Append(req.Config.GetAttribute(ctx, path.Root("date_from"), &dateFrom)...)
-	resp.Diagnostics.Append(req.Config.GetAttribute(ctx, path.Root("period"), &period)...)
-	resp.Diagnostics.Append(req.Config.GetAttribute(ctx, path.Root("number_of_periods"), &number)...)
-	from, err := ylem.ParseTime(dateFrom.ValueString())
-	if err != nil || period.ValueString() == "" || number.ValueInt64() < 1 {
+	m := d.newModel()
+	if req.Config.Get(ctx, m).HasError() {
+		return // an attribute's own check says why
+	}
+	a := m.attributes()
+	from, err := ylem.ParseTime(a.DateFrom.ValueString())
+	number := a.NumberOfPeriods.ValueInt64()
+	if err != nil || a.Period.ValueString() == "" || number < 1 {
 		return // absent, not known yet, or refused by its own validator
 	}
-	n := int(min(number.ValueInt64(), 100_000)) // enough to pass the end even in days
+	n := int(min(number, 100_000)) // enough to pass the end even in days
 	years, months, days := 0, 0, 0
-	switch ylem.Period(period.ValueString()) {
+	switch ylem.Period(a.Period.ValueString()) {
 	case "day":
 		days = n
 	case "week":
@@ -112,42 +143,48 @@ func (d *aggregatedStatsDataSource) ValidateConfig(ctx context.Context, req data
 	if end := day.AddDate(years, months, days); end.After(lastStatsDay) {
 		resp.Diagnostics.AddAttributeError(path.Root("number_of_periods"), "Too many periods", fmt.Sprintf(
 			"%d periods (%s) from %s on end after 2106-02-07, the last day that Ylem's statistics know: Ylem would answer that nothing ran. Ask for fewer.",
-			number.ValueInt64(), period.ValueString(), from.Format(time.DateOnly)))
+			number, a.Period.ValueString(), from.Format(time.DateOnly)))
 	}
 }
 
 func (d *aggregatedStatsDataSource) Read(ctx context.Context, req datasource.ReadRequest, resp *datasource.ReadResponse) {
-	var dateFrom, period types.String
-	var number types.Int64
-	uuid := d.subject.uuid(req.Config)
-	resp.Diagnostics.Append(req.Config.GetAttribute(ctx, path.Root("date_from"), &dateFrom)...)
-	resp.Diagnostics.Append(req.Config.GetAttribute(ctx, path.Root("period"), &period)...)
-	resp.Diagnostics.Append(req.Config.GetAttribute(ctx, path.Root("number_of_periods"), &number)...)
+	m := d.newModel()
+	resp.Diagnostics.Append(req.Config.Get(ctx, m)...)
 	if resp.Diagnostics.HasError() || !d.api.ready(&resp.Diagnostics) {
 		return
 	}
-	from, err := ylem.ParseTime(dateFrom.ValueString())
+	a := m.attributes()
+	from, err := ylem.ParseTime(a.DateFrom.ValueString())
 	if err != nil {
 		resp.Diagnostics.AddAttributeError(path.Root("date_from"), "Invalid time", err.Error())
 		return
 	}
-	stats, err := d.api.client.AggregatedStats(ctx, d.subject.api, uuid, from, ylem.Period(period.ValueString()), number.ValueInt64())
+	stats, err := d.api.client.AggregatedStats(ctx, d.subject.api, m.uuid(), from, ylem.Period(a.Period.ValueString()), a.NumberOfPeriods.ValueInt64())
 	if err != nil {
-		d.subject.addError(&resp.Diagnostics, uuid, err)
+		d.subject.addError(&resp.Diagnostics, m.uuid(), err)
 		return
 	}
-	models := make([]periodStatsModel, len(stats))
+	var wrong []string
+	a.Stats = make([]periodStatsModel, len(stats))
 	for i, s := range stats {
-		models[i] = periodStatsModel{
+		a.Stats[i] = periodStatsModel{
 			DateFrom:        timeValue(s.DateFrom),
 			DateTo:          timeValue(s.DateTo),
 			NumOfSuccesses:  s.NumOfSuccesses,
 			NumOfFailures:   s.NumOfFailures,
 			AverageDuration: s.AverageDuration,
 		}
+		// Ylem lists only periods in which something ran.
+		if min(s.NumOfSuccesses, s.NumOfFailures) < 0 || s.NumOfSuccesses+s.NumOfFailures == 0 {
+			wrong = append(wrong, s.DateFrom.Format(time.DateOnly))
+		}
 	}
-	resp.State.Raw = req.Config.Raw
-	resp.Diagnostics.Append(resp.State.SetAttribute(ctx, path.Root("stats"), models)...)
+	if d.subject.api == ylem.Pipelines && len(wrong) > 0 {
+		resp.Diagnostics.AddAttributeWarning(path.Root(d.subject.attribute), "Ylem's statistics are wrong", fmt.Sprintf(
+			"Pipeline %s ran in each of the periods from these days on, and yet Ylem counts no success and no failure, or less than none: %s.\n\n%s",
+			m.uuid(), strings.Join(wrong, ", "), wrongCounts))
+	}
+	resp.Diagnostics.Append(resp.State.Set(ctx, m)...)
 }
 
 func periodNames() []string {

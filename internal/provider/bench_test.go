@@ -50,7 +50,7 @@ func BenchmarkPipelineLogs(b *testing.B) {
 	before, peak := memory.HeapAlloc, uint64(0)
 	b.ReportAllocs()
 	for b.Loop() {
-		c := logCollector{isSuccessful: types.BoolValue(false), includeOutput: true, runs: map[string]*runLog{}}
+		c := newLogCollector(pipelineLogsModel{IsSuccessful: types.BoolValue(false)})
 		seen := 0
 		for row, err := range client.PipelineLogs(b.Context(), pipelineSubject.example, time.Unix(0, 0), time.Now()) {
 			if err != nil {
@@ -62,7 +62,7 @@ func BenchmarkPipelineLogs(b *testing.B) {
 				peak = max(peak, memory.HeapAlloc)
 			}
 		}
-		if kept := c.logs().length; kept != rows/every {
+		if kept := len(c.logs()); kept != rows/every {
 			b.Fatalf("kept %d rows", kept)
 		}
 	}

@@ -41,7 +41,7 @@ type testKeyPair struct {
 }
 
 // newKeyPair makes a client's certificate, signed by an authority, or an authority of its own.
-func newKeyPair(t *testing.T, authority *testKeyPair) *testKeyPair {
+func newKeyPair(t *testing.T, authority *testKeyPair, changes ...func(*x509.Certificate)) *testKeyPair {
 	t.Helper()
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
@@ -55,6 +55,9 @@ func newKeyPair(t *testing.T, authority *testKeyPair) *testKeyPair {
 		KeyUsage:              x509.KeyUsageDigitalSignature,
 		ExtKeyUsage:           []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth},
 		BasicConstraintsValid: true,
+	}
+	for _, change := range changes {
+		change(template)
 	}
 	parent, signer := template, key
 	if authority == nil {

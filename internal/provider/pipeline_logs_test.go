@@ -80,7 +80,7 @@ func TestPipelineLogsFilters(t *testing.T) {
 		"none":                       {nil, []string{failedLoad, failedGet, goodLoad, goodGet}, []string{h.failed, h.good}, false},
 		"run":                        {object{"pipeline_run_uuid": h.good}, []string{goodLoad, goodGet}, []string{h.good}, false},
 		"run in upper case":          {object{"pipeline_run_uuid": strings.ToUpper(h.good)}, []string{goodLoad, goodGet}, []string{h.good}, false},
-		"run that is none":           {object{"pipeline_run_uuid": ylemtest.NewUUID()}, nil, nil, false},
+		"run that is not there":      {object{"pipeline_run_uuid": ylemtest.NewUUID()}, nil, nil, false},
 		"task":                       {object{"task_uuid": h.load}, []string{failedLoad, goodLoad}, []string{h.failed, h.good}, false},
 		"task in upper case":         {object{"task_uuid": strings.ToUpper(h.load)}, []string{failedLoad, goodLoad}, []string{h.failed, h.good}, false},
 		"successes":                  {object{"is_successful": true}, []string{failedGet, goodLoad, goodGet}, []string{h.failed, h.good}, false},
@@ -241,9 +241,9 @@ func TestPipelineLogsDoNotDependOnTheOrderOfEqualTimes(t *testing.T) {
 	}
 }
 
-func TestPipelineLogsOfTenThousandRows(t *testing.T) {
+func TestPipelineLogsOfManyRows(t *testing.T) {
 	t.Parallel()
-	const rows = 10_000
+	const rows = 2_000
 	s := newSandbox(t, withNow())
 	pipeline, task := ylemtest.NewUUID(), ylemtest.NewUUID()
 	list := make([]ylemtest.Row, rows)
@@ -299,17 +299,168 @@ func TestPipelineLogsStopAtTheLimit(t *testing.T) {
 	diags.expectError(t, "pipeline_uuid", "cannot be understood", h.pipeline)
 }
 
-// Runs of which no row is kept take memory as well.
-func TestRunsOfALogCountAsHeld(t *testing.T) {
+// Terraform cannot handle states that are much larger. Reading ends with the first row too many: what comes after it, here an
+// answer that breaks off, is not seen.
+func TestPipelineLogsOfTooManyRows(t *testing.T) {
 	t.Parallel()
-	const most = 10 * ylem.MaxHeldLog / (1 << 20)
-	c := logCollector{isSuccessful: types.BoolValue(false), runs: map[string]*runLog{}}
-	uuids := strings.Repeat("x", 1<<20+most) // which share their memory
-	n := 1
-	for n < most && c.add(ylem.LogRow{PipelineRunUUID: uuids[:1<<20+n], Outcome: ylem.Succeeded}) {
-		n++
+	h := newHistory(t, ylemtest.OpenSource)
+	row := fmt.Sprintf(`{"pipeline_run_uuid":%q,"task_uuid":%q,"is_successful":true,"executed_at":"2024-06-01T08:00:02Z"},`, h.good, h.load)
+	h.Inject(ylemtest.Fault{
+		Route: ylemtest.RouteLogs, Times: -1, Status: 200, Header: http.Header{"Content-Type": {"application/json"}},
+		Body: "[" + strings.Repeat(row, 25_001) + "!",
+	})
+	_, diags := h.connect(t, nil).read(t, "ylem_pipeline_logs", h.window(nil))
+	diags.expectError(t, "pipeline_uuid", "The log is too large", h.pipeline, "more than 25000 rows", "limit", "filter", "shorten the window")
+	if strings.Contains(diags.String(), "include_output") { // it would not help
+		t.Error(diags)
 	}
-	if n > ylem.MaxHeldLog/(1<<20) || !errors.Is(c.tooLarge, ylem.ErrLogTooLarge) || len(c.rows) != 0 {
-		t.Errorf("%d runs of a megabyte are held, with %d rows: %v", n, len(c.rows), c.tooLarge)
+}
+
+func TestRowsThatALogMayHave(t *testing.T) {
+	t.Parallel()
+	add := func(c *logCollector, rows int) (added int) {
+		for added < rows && c.add(ylem.LogRow{PipelineRunUUID: "r", TaskUUID: "t", Outcome: ylem.Succeeded}) {
+			added++
+		}
+		return added
+	}
+	for name, test := range map[string]struct {
+		model     pipelineLogsModel
+		added     int
+		kept      int
+		truncated bool
+		tooLarge  error
+	}{
+		"all":           {pipelineLogsModel{}, maxRows, maxRows, false, errTooManyRows},
+		"limit":         {pipelineLogsModel{Limit: types.Int64Value(maxRows)}, maxRows, maxRows, true, nil},
+		"filtered away": {pipelineLogsModel{IsSuccessful: types.BoolValue(false)}, 4 * maxRows, 0, false, nil},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			c := newLogCollector(test.model)
+			if n := add(c, 4*maxRows); n != test.added || len(c.rows) != test.kept || c.truncated != test.truncated || !errors.Is(c.tooLarge, test.tooLarge) {
+				t.Errorf("after %d rows, %d are kept, truncated: %t, %v", n, len(c.rows), c.truncated, c.tooLarge)
+			}
+		})
+	}
+}
+
+// A run is one run, however its UUID is written.
+func TestPipelineLogsFoldTheCaseOfUUIDs(t *testing.T) {
+	t.Parallel()
+	h := newHistory(t, ylemtest.OpenSource)
+	row := `{"pipeline_run_uuid":%q,"task_uuid":%q,"is_successful":false,"duration":1,"executed_at":"2024-06-01T08:00:02Z"}`
+	body := fmt.Sprintf("["+row+","+row+"]", strings.ToUpper(h.good), h.load, h.good, strings.ToUpper(h.load))
+	h.Inject(ylemtest.Fault{Route: ylemtest.RouteLogs, Times: 2, Status: 200, Header: http.Header{"Content-Type": {"application/json"}}, Body: body})
+	for _, filter := range []object{nil, {"pipeline_run_uuid": strings.ToUpper(h.good), "task_uuid": strings.ToUpper(h.load)}} {
+		state := h.logs(t, filter)
+		runs, logs := state.list(t, "runs"), state.list(t, "logs")
+		if len(runs) != 1 || len(logs) != 2 {
+			t.Fatalf("%d runs and %d rows", len(runs), len(logs))
+		}
+		runs[0].expect(t, object{"pipeline_run_uuid": h.good, "task_count": 2, "duration": 2, "failed_task_uuids": []string{h.load}})
+		for _, row := range logs { // a configuration can find a run's rows
+			row.expect(t, object{"pipeline_run_uuid": h.good, "task_uuid": h.load})
+		}
+	}
+}
+
+// A row that does not say whether its task succeeded is neither a success nor a failure.
+func TestPipelineLogsOfUnknownOutcome(t *testing.T) {
+	t.Parallel()
+	const unknown, yes, no = ylem.OutcomeUnknown, ylem.Succeeded, ylem.Failed
+	for name, test := range map[string]struct {
+		outcomes []ylem.Outcome
+		filter   types.Bool
+		rows     []any
+		run      any // is_successful of the run
+		failed   int
+	}{
+		"unknown alone":             {[]ylem.Outcome{unknown}, types.BoolNull(), []any{unknown}, nil, 0},
+		"with a success":            {[]ylem.Outcome{unknown, yes}, types.BoolNull(), []any{true, nil}, nil, 0},
+		"with a failure":            {[]ylem.Outcome{unknown, no, yes}, types.BoolNull(), []any{true, false, nil}, false, 1},
+		"successes only":            {[]ylem.Outcome{unknown, yes}, types.BoolValue(true), []any{true}, nil, 0},
+		"failures only":             {[]ylem.Outcome{unknown, no}, types.BoolValue(false), []any{false}, false, 1},
+		"all known, for comparison": {[]ylem.Outcome{yes, yes}, types.BoolNull(), []any{true, true}, true, 0},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			c := newLogCollector(pipelineLogsModel{IsSuccessful: test.filter})
+			for i, outcome := range test.outcomes {
+				output := "W3siTWVzc2FnZSI6ImJyb2tlbiJ9XQ==" // an error, as failed tasks report it
+				c.add(ylem.LogRow{PipelineRunUUID: "r", TaskUUID: fmt.Sprint(i), ExecutedAt: past.Add(time.Duration(i) * time.Second), Output: output, Outcome: outcome})
+			}
+			rows := []any{}
+			for _, row := range c.logs() {
+				rows = append(rows, fromValue(t, row["is_successful"]))
+				failed := fromValue(t, row["is_successful"]) == false
+				if errors := fromValue(t, row["errors"]).([]any); (len(errors) == 1) != failed {
+					t.Errorf("failed: %t, with errors %v", failed, errors)
+				}
+			}
+			if got, want := asJSON(t, rows), asJSON(t, test.rows); got != want {
+				t.Errorf("rows %s, want %s", got, want)
+			}
+			run := c.keptRuns()[0]
+			if got := fromValue(t, run["is_successful"]); got != test.run {
+				t.Errorf("is_successful of the run is %v, want %v", got, test.run)
+			}
+			if failed := fromValue(t, run["failed_task_uuids"]).([]any); len(failed) != test.failed {
+				t.Errorf("failed tasks: %v", failed)
+			}
+		})
+	}
+}
+
+// What is held of a log is bounded in bytes as well: rows, runs of which no row is kept, and failed tasks.
+func TestWhatALogHoldsIsCounted(t *testing.T) {
+	t.Parallel()
+	const megabyte, many = 1 << 20, 2 * ylem.MaxHeldLog / (1 << 20)
+	long := strings.Repeat("x", megabyte+many) // parts of it share its memory
+	const yes, no = ylem.Succeeded, ylem.Failed
+	with := func(row ylem.LogRow, outcome ylem.Outcome) ylem.LogRow {
+		row.Outcome = outcome
+		return row
+	}
+	for name, test := range map[string]struct {
+		model   pipelineLogsModel
+		row     func(n int) ylem.LogRow
+		outcome ylem.Outcome
+		bounded bool
+		advice  string
+	}{
+		"outputs": {
+			pipelineLogsModel{}, func(int) ylem.LogRow { return ylem.LogRow{PipelineRunUUID: "r", TaskUUID: "t", Output: long} }, yes, true, "include_output = false",
+		},
+		"outputs that are left out": {
+			pipelineLogsModel{IncludeOutput: types.BoolValue(false)},
+			func(int) ylem.LogRow { return ylem.LogRow{PipelineRunUUID: "r", TaskUUID: "t", Output: long} }, yes, false, "",
+		},
+		"errors": {
+			pipelineLogsModel{IncludeOutput: types.BoolValue(false)},
+			func(int) ylem.LogRow { return ylem.LogRow{PipelineRunUUID: "r", TaskUUID: "t", Output: long} }, no, true, "",
+		},
+		"runs": {
+			pipelineLogsModel{IsSuccessful: types.BoolValue(false)},
+			func(n int) ylem.LogRow { return ylem.LogRow{PipelineRunUUID: long[:megabyte+n], TaskUUID: "t"} }, yes, true, "include_output = false",
+		},
+		"failed tasks": {
+			pipelineLogsModel{IsSuccessful: types.BoolValue(true)},
+			func(n int) ylem.LogRow { return ylem.LogRow{PipelineRunUUID: "r", TaskUUID: long[:megabyte+n]} }, no, true, "include_output = false",
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			c, n := newLogCollector(test.model), 0
+			for n < many && c.add(with(test.row(n), test.outcome)) {
+				n++
+			}
+			if bounded := n <= ylem.MaxHeldLog/megabyte && errors.Is(c.tooLarge, ylem.ErrLogTooLarge); bounded != test.bounded || !bounded && n < many {
+				t.Errorf("%d megabytes are held: %v", n, c.tooLarge)
+			}
+			if advice := c.adviceOnOutput(); !strings.Contains(advice, test.advice) || test.advice == "" && advice != "" {
+				t.Errorf("advice: %q", advice)
+			}
+		})
 	}
 }

@@ -182,7 +182,7 @@ func (p *protocol) create(t *testing.T, arguments object) (object, diagnostics) 
 	return fromDynamic(t, typ, applied.NewState), applied.Diagnostics
 }
 
-// diagnostics are what the provider tells the user.
+// diagnostics are what the provider says to the user.
 type diagnostics []*tfprotov6.Diagnostic
 
 func (d diagnostics) failed() bool {

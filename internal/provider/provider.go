@@ -40,27 +40,27 @@ func (p *ylemProvider) Schema(_ context.Context, _ provider.SchemaRequest, resp 
 		Attributes: map[string]schema.Attribute{
 			"api_url": schema.StringAttribute{
 				Optional: true,
-				MarkdownDescription: "Address of Ylem's API, without `/v1`, such as `https://ylem.example.com`. Unset: the environment " +
-					"variable `YLEM_API_URL`, and without that the hosted service, `https://api.datamin.io`. Self-hosted Ylem " +
-					"listens on port 7339: `http://localhost:7339`. Plain http to another machine causes a warning.",
+				MarkdownDescription: "Address of Ylem's API, without `/v1`, such as `https://ylem.example.com`. Self-hosted Ylem listens on port 7339: " +
+					"`http://localhost:7339`. Plain http to another machine causes a warning. Defaults to the environment variable `YLEM_API_URL`, " +
+					"and without that to the hosted service, `https://api.datamin.io`.",
 				Validators: []validator.String{urlValidator{}},
 			},
 			"client_id": schema.StringAttribute{
 				Optional: true,
-				MarkdownDescription: "ID of the OAuth client, such as `6b1d7a52-8c2e-4d3f-9a61-0f5e2c7b9d10`. Unset: the environment variable " +
-					"`YLEM_API_CLIENT_ID`. One of them is required.",
+				MarkdownDescription: "ID of the OAuth client, such as `6b1d7a52-8c2e-4d3f-9a61-0f5e2c7b9d10`. One is required. Defaults to the " +
+					"environment variable `YLEM_API_CLIENT_ID`.",
 			},
 			"client_secret": schema.StringAttribute{
 				Optional:  true,
 				Sensitive: true,
-				MarkdownDescription: "Secret of the OAuth client. Unset: the environment variable `YLEM_API_CLIENT_SECRET`, which keeps it out of " +
-					"the configuration. One of them is required.",
+				MarkdownDescription: "Secret of the OAuth client. One is required. Defaults to the environment variable " +
+					"`YLEM_API_CLIENT_SECRET`, which keeps it out of the configuration.",
 			},
 			"scopes": schema.SetAttribute{
 				Optional:    true,
 				ElementType: types.StringType,
 				MarkdownDescription: "Scopes to ask for, such as `[\"pipelines:run\", \"stats:read\"]`: the first to start runs, the second to " +
-					"read anything. Unset: all that the OAuth client has, which is what most configurations want.",
+					"read anything. Defaults to all that the OAuth client has, which is what most configurations want.",
 				Validators: []validator.Set{
 					setvalidator.NoNullValues(),
 					setvalidator.ValueStringsAre(stringvalidator.RegexMatches(scopePattern,
@@ -68,22 +68,22 @@ func (p *ylemProvider) Schema(_ context.Context, _ provider.SchemaRequest, resp 
 				},
 			},
 			"request_timeout": schema.StringAttribute{
-				Optional: true,
-				MarkdownDescription: "How long one attempt of a request may take, including its whole answer, as a duration such as `90s` or `2m`. " +
-					"Unset: `60s`.",
-				Validators: []validator.String{durationValidator{}},
+				Optional:            true,
+				CustomType:          durationType{},
+				MarkdownDescription: "Maximum duration of one attempt of a request, including its whole answer, such as `90s` or `2m`. Defaults to `60s`.",
 			},
 			"max_retries": schema.Int64Attribute{
 				Optional: true,
-				MarkdownDescription: "How often a request that is safe to repeat is sent again when Ylem cannot be reached or cannot answer, with pauses " +
-					"that grow from half a second. At most `20`; `0` turns it off. Unset: `4`. A run request is repeated only " +
-					"when it certainly started nothing, whatever this value is.",
+				MarkdownDescription: "Maximum number of times that a request is repeated when Ylem cannot be reached or cannot answer, with pauses that grow " +
+					"from half a second. At most `20`; `0` turns it off. A run request is repeated only if it certainly started nothing, which " +
+					"includes the database deadlock described at `max_concurrent_runs`. Defaults to `4`.",
 				Validators: []validator.Int64{int64validator.Between(0, 20)},
 			},
 			"max_concurrent_runs": schema.Int64Attribute{
 				Optional: true,
-				MarkdownDescription: "How many requests that start a run may be under way at once, from `1` to `1000`. Unset: `4`. An open-source server answers 500 (a " +
-					"database deadlock) when more different pipelines are started together; set `1` if it still happens.",
+				MarkdownDescription: "Maximum number of run requests in flight, from `1` to `1000`. When several pipelines are started together, most of all " +
+					"for the first time, the database of an open-source server can deadlock: then no run was started, and the request is repeated after a random " +
+					"pause, up to `max_retries` times. If that is not enough, set `1`. Defaults to `4`.",
 				Validators: []validator.Int64{int64validator.Between(1, 1000)},
 			},
 			"headers": schema.MapAttribute{
@@ -93,7 +93,7 @@ func (p *ylemProvider) Schema(_ context.Context, _ provider.SchemaRequest, resp 
 				MarkdownDescription: "Additional headers for every request, for a Ylem behind an access proxy: " +
 					"`{ \"CF-Access-Client-Id\" = \"…\" }`. Headers that the provider sets itself or that change what a request means are refused: " +
 					"`Accept`, `Accept-Encoding`, `Authorization`, `Connection`, `Content-*`, `Expect`, `Host`, `Idempotency-Key`, `If-*`, " +
-					"`Range`, `Trailer`, `Transfer-Encoding`, `Upgrade`, `X-Idempotency-Key`. Unset: none.",
+					"`Range`, `Trailer`, `Transfer-Encoding`, `Upgrade`, `X-Idempotency-Key`.",
 				Validators: []validator.Map{
 					mapvalidator.NoNullValues(),
 					headerNamesValidator{},
@@ -102,25 +102,24 @@ func (p *ylemProvider) Schema(_ context.Context, _ provider.SchemaRequest, resp 
 			},
 			"ca_cert_pem": schema.StringAttribute{
 				Optional: true,
-				MarkdownDescription: "Certificate of the authority that signed the server's certificate, PEM, such as `file(\"ca.pem\")`. It is " +
-					"trusted in addition to the system's authorities. Unset: only those.",
+				MarkdownDescription: "Certificates, one or more, of the authorities that may sign the server's certificate, PEM, such as `file(\"ca.pem\")`. They " +
+					"are trusted in addition to the system's.",
 			},
 			"client_cert_pem": schema.StringAttribute{
-				Optional: true,
-				MarkdownDescription: "Certificate to present to a server that asks for one, PEM, such as `file(\"client.pem\")`. Needs " +
-					"`client_key_pem`. Unset: none.",
-				Validators: []validator.String{stringvalidator.AlsoRequires(path.MatchRoot("client_key_pem"))},
+				Optional:            true,
+				MarkdownDescription: "Certificate to present to a server that asks for one, PEM, such as `file(\"client.pem\")`. Needs `client_key_pem`.",
+				Validators:          []validator.String{stringvalidator.AlsoRequires(path.MatchRoot("client_key_pem"))},
 			},
 			"client_key_pem": schema.StringAttribute{
 				Optional:            true,
 				Sensitive:           true,
-				MarkdownDescription: "Private key of `client_cert_pem`, PEM, such as `file(\"client.key\")`. Unset: none.",
+				MarkdownDescription: "Private key of `client_cert_pem`, PEM and not encrypted, such as `file(\"client.key\")`.",
 				Validators:          []validator.String{stringvalidator.AlsoRequires(path.MatchRoot("client_cert_pem"))},
 			},
 			"insecure": schema.BoolAttribute{
 				Optional: true,
 				MarkdownDescription: "`true` accepts any server certificate, so anyone who can intercept the connection can read the client secret: " +
-					"for tests only. Unset: `false`.",
+					"for tests only. Defaults to `false`.",
 			},
 		},
 	}
@@ -137,8 +136,8 @@ func (p *ylemProvider) Actions(context.Context) []func() action.Action {
 func (p *ylemProvider) DataSources(context.Context) []func() datasource.DataSource {
 	return []func() datasource.DataSource{
 		newPipelineLogsDataSource,
-		newStatsDataSource(pipelineSubject), newStatsDataSource(taskSubject),
-		newAggregatedStatsDataSource(pipelineSubject), newAggregatedStatsDataSource(taskSubject),
-		newLastRunDataSource(pipelineSubject), newLastRunDataSource(taskSubject),
+		newPipelineStatsDataSource, newTaskStatsDataSource,
+		newPipelineAggregatedStatsDataSource, newTaskAggregatedStatsDataSource,
+		newPipelineLastRunDataSource, newTaskLastRunDataSource,
 	}
 }

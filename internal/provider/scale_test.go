@@ -6,10 +6,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/hashicorp/terraform-plugin-go/tfprotov6"
-	"github.com/hashicorp/terraform-plugin-go/tftypes"
-
-	"github.com/ylem-co/terraform-provider-ylem/internal/ylem"
 	"github.com/ylem-co/terraform-provider-ylem/internal/ylemtest"
 )
 
@@ -82,33 +78,5 @@ func TestLimitStopsReading(t *testing.T) {
 	}
 	if _, diags := p.read(t, "ylem_pipeline_logs", arguments.with(object{"limit": 200})); !diags.failed() {
 		t.Error("the connection does not break")
-	}
-}
-
-// A row of a log costs what its own encoding costs. With the framework it was 1,900 allocations. They are
-// counted in the whole process, so that no other test may run; what others have left behind is in some counts only.
-func TestAllocationsOfALog(t *testing.T) {
-	const rows = 1000
-	typ := newProtocol(t).dataType(t, "ylem_pipeline_logs").(tftypes.Object)
-	small, err := tfprotov6.NewDynamicValue(typ, toValue(t, typ, object{}))
-	if err != nil {
-		t.Fatal(err)
-	}
-	fill := func() {
-		c := logCollector{includeOutput: true, runs: map[string]*runLog{}}
-		for i := range rows {
-			c.add(ylem.LogRow{PipelineRunUUID: "r", TaskUUID: "t", TaskType: "query", Outcome: ylem.OutcomeOf(i%50 != 0), Output: "W10=", ExecutedAt: past})
-		}
-		state, large := small, largeState{object: typ, lists: map[string]largeList{"logs": c.logs(), "runs": c.keptRuns()}}
-		if err := large.fill(&state); err != nil {
-			t.Fatal(err)
-		}
-	}
-	perRow := testing.AllocsPerRun(5, fill) / rows
-	for again := 0; perRow > 300 && again < 2; again++ {
-		perRow = min(perRow, testing.AllocsPerRun(5, fill)/rows)
-	}
-	if perRow > 300 {
-		t.Errorf("%.0f allocations for each row, want at most 300", perRow)
 	}
 }

@@ -75,8 +75,35 @@ func TestDescriptions(t *testing.T) {
 		schemas["action "+name] = s.Schema
 	}
 	for name, s := range schemas {
-		checkDescription(t, name, s.Block.Description, s.Block.DescriptionKind)
-		checkBlock(t, name, s.Block)
+		t.Run(name, func(t *testing.T) {
+			checkDescription(t, name, s.Block.Description, s.Block.DescriptionKind)
+			checkBlock(t, name, s.Block)
+		})
+	}
+	optional := map[string]bool{}
+	for _, s := range schemas {
+		collectOptional(s.Block.Attributes, optional)
+	}
+	for name := range withoutDefault {
+		if !optional[name] {
+			t.Errorf("no optional attribute is named %s", name)
+		}
+	}
+}
+
+// withoutDefault are the optional attributes that have no value where none is set.
+var withoutDefault = map[string]bool{
+	"ca_cert_pem": true, "client_cert_pem": true, "client_key_pem": true, "headers": true,
+	"lookback": true, "pipeline_run_uuid": true, "task_uuid": true, "is_successful": true, "limit": true,
+	"input": true, "input_wo": true, "input_wo_version": true, "triggers": true, "completion": true, "final_task_uuids": true,
+}
+
+func collectOptional(attributes []*tfprotov6.SchemaAttribute, names map[string]bool) {
+	for _, a := range attributes {
+		names[a.Name] = names[a.Name] || a.Optional
+		if a.NestedType != nil {
+			collectOptional(a.NestedType.Attributes, names)
+		}
 	}
 }
 
@@ -88,6 +115,7 @@ func checkBlock(t *testing.T, name string, block *tfprotov6.SchemaBlock) {
 		if nested.TypeName == "timeouts" { // the framework's own, which takes plain texts for its attributes and none for itself
 			for _, a := range nested.Block.Attributes {
 				checkDescription(t, at+"."+a.Name, a.Description, tfprotov6.StringKindMarkdown)
+				checkDefault(t, at+"."+a.Name, a)
 			}
 			continue
 		}
@@ -101,9 +129,7 @@ func checkAttributes(t *testing.T, name string, attributes []*tfprotov6.SchemaAt
 	for _, a := range attributes {
 		at := name + "." + a.Name
 		checkDescription(t, at, a.Description, a.DescriptionKind)
-		if a.Optional && !strings.Contains(a.Description, "Unset: ") {
-			t.Errorf("%s: does not say what happens when it is unset: %q", at, a.Description)
-		}
+		checkDefault(t, at, a)
 		if a.Computed && strings.Contains(a.Name, "duration") && !strings.Contains(a.Description, "milliseconds") {
 			t.Errorf("%s: does not name its unit, milliseconds: %q", at, a.Description)
 		}
@@ -115,6 +141,18 @@ func checkAttributes(t *testing.T, name string, attributes []*tfprotov6.SchemaAt
 		}
 	}
 }
+
+func checkDefault(t *testing.T, at string, a *tfprotov6.SchemaAttribute) {
+	t.Helper()
+	states, has := strings.Contains(a.Description, "Defaults to "), a.Optional && !withoutDefault[a.Name]
+	if states != has {
+		t.Errorf("%s: states a default: %t, has one: %t: %q", at, states, has, a.Description)
+	}
+}
+
+// unidiomatic are words that a reader stumbles over, most of them once used here. The two articles are a format's and its argument's.
+var unidiomatic = regexp.MustCompile(`(?i)\bunset:|\b(not together with|upper and lower case mean|how many|tells?|told|takes? over|(is|are) waited for|` +
+	`what is none|so many|in vain|nobody|may not|(the|an?) (the|an?|that|this))\b`)
 
 var spaces = regexp.MustCompile(`  |^\s|\s$|[^\n]\n[^\n]|\n{3}| [.,;:]( |$)`)
 
@@ -129,6 +167,8 @@ func checkDescription(t *testing.T, at, text string, kind tfprotov6.StringKind) 
 		t.Errorf("%s: does not end in a period: %q", at, text)
 	case spaces.MatchString(text):
 		t.Errorf("%s: a space or an empty line too many: %q", at, text)
+	case unidiomatic.MatchString(text):
+		t.Errorf("%s: write it in other words than %q: %q", at, unidiomatic.FindString(text), text)
 	case strings.Count(text, "`")%2 != 0:
 		t.Errorf("%s: a code span does not end: %q", at, text)
 	}

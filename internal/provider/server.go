@@ -40,13 +40,3 @@ func (s server) GetProviderSchema(ctx context.Context, req *tfprotov6.GetProvide
 	}
 	return resp, nil
 }
-
-// ReadDataSource fills in the lists that are too large for the framework.
-func (s server) ReadDataSource(ctx context.Context, req *tfprotov6.ReadDataSourceRequest) (*tfprotov6.ReadDataSourceResponse, error) {
-	ctx, large := withLargeState(ctx)
-	resp, err := s.ProviderServer.ReadDataSource(ctx, req)
-	if err != nil || large.lists == nil {
-		return resp, err
-	}
-	return resp, large.fill(resp.State)
-}

@@ -5,6 +5,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/ylem-co/terraform-provider-ylem/internal/ylem"
 	"github.com/ylem-co/terraform-provider-ylem/internal/ylemtest"
 )
 
@@ -46,6 +47,75 @@ func TestStats(t *testing.T) {
 		if n := h.count(ylemtest.RouteToken); n != 1 {
 			t.Errorf("%s: %d tokens", name, n)
 		}
+	}
+}
+
+// Ylem's counts of a pipeline go wrong where more tasks failed than there were runs. The sandbox counts as it does.
+func TestStatsThatAreWrong(t *testing.T) {
+	t.Parallel()
+	h := newHistory(t, ylemtest.OpenSource)
+	run := ylemtest.NewUUID()
+	day := past.AddDate(0, 0, 1)
+	for _, task := range []string{h.extract, h.load} {
+		h.AddRows(ylemtest.Row{PipelineUUID: h.pipeline, PipelineRunUUID: run, TaskUUID: task, ExecutedAt: day})
+	}
+	p := h.connect(t, nil)
+	says := []string{"statistics are wrong", h.pipeline, "ylem_pipeline_logs", "2024-06-02"}
+	state, diags := p.read(t, "ylem_pipeline_stats", h.window(object{"from": "2024-06-02", "to": "2024-06-03"}))
+	diags.expectWarning(t, "pipeline_uuid", append(says, "0 successes and 0 failures", "2024-06-02T08:00:00Z", "a task of it failed")...)
+	state.expect(t, object{"num_of_failures": 0, "is_last_run_successful": false})
+
+	arguments := object{"pipeline_uuid": h.pipeline, "date_from": "2024-06-01", "period": "day", "number_of_periods": 7}
+	state, diags = p.read(t, "ylem_pipeline_aggregated_stats", arguments)
+	diags.expectWarning(t, "pipeline_uuid", says...)
+	if strings.Contains(diags.String(), "2024-06-01") || strings.Contains(diags.String(), "2024-06-05") {
+		t.Errorf("names a day whose numbers may be right:%s", diags)
+	}
+	if n := len(state.list(t, "stats")); n != 3 {
+		t.Errorf("%d periods", n)
+	}
+
+	// Ylem counts a task's runs in another way, which the warning would not explain.
+	h.Inject(
+		ylemtest.Fault{Route: ylemtest.RouteStats, Body: `{"num_of_successes":0,"num_of_failures":0,"last_run_executed_at":"2024-06-02 08:00:00"}`},
+		ylemtest.Fault{Route: ylemtest.RouteAggregatedStats, Body: `[{"date_from":"2024-06-02 00:00:00","date_to":"2024-06-02 23:59:59"}]`},
+	)
+	p.mustRead(t, "ylem_task_stats", h.taskWindow(h.load)).expect(t, object{"num_of_failures": 0})
+	p.mustRead(t, "ylem_task_aggregated_stats", object{"task_uuid": h.load, "date_from": "2024-06-01", "period": "day", "number_of_periods": 7})
+}
+
+// Only what contradicts itself is called wrong.
+func TestImpossibleStats(t *testing.T) {
+	t.Parallel()
+	w := window{past, past.Add(24 * time.Hour)}
+	within, before, never := past.Add(time.Hour), past.Add(-time.Second), time.Time{}
+	for name, test := range map[string]struct {
+		stats ylem.Stats
+		w     window
+		want  bool
+	}{
+		"nothing ran":                      {ylem.Stats{LastRunExecutedAt: never}, w, false},
+		"nothing in the window":            {ylem.Stats{LastRunExecutedAt: before}, w, false},
+		"a success":                        {ylem.Stats{NumOfSuccesses: 1, LastRunExecutedAt: within, IsLastRunSuccessful: true}, w, false},
+		"a failure":                        {ylem.Stats{NumOfFailures: 1, LastRunExecutedAt: within}, w, false},
+		"a failure, then a good last task": {ylem.Stats{NumOfFailures: 1, LastRunExecutedAt: within, IsLastRunSuccessful: true}, w, false},
+		"at the very beginning":            {ylem.Stats{NumOfSuccesses: 1, LastRunExecutedAt: w.from, IsLastRunSuccessful: true}, w, false},
+		"perhaps after the end":            {ylem.Stats{LastRunExecutedAt: w.to}, w, false},
+		"from the year 0":                  {ylem.Stats{LastRunExecutedAt: within}, window{time.Date(0, 1, 1, 0, 0, 0, 0, time.UTC), w.to}, false},
+
+		"none, but the last run is within":  {ylem.Stats{LastRunExecutedAt: within, IsLastRunSuccessful: true}, w, true},
+		"none, the last at the beginning":   {ylem.Stats{LastRunExecutedAt: w.from, IsLastRunSuccessful: true}, w, true},
+		"no failure, but the last failed":   {ylem.Stats{NumOfSuccesses: 5, LastRunExecutedAt: within}, w, true},
+		"some, but the last run was before": {ylem.Stats{NumOfSuccesses: 1, LastRunExecutedAt: before}, w, true},
+		"some, but nothing ever ran":        {ylem.Stats{NumOfFailures: 310, LastRunExecutedAt: never}, w, true},
+		"less than none":                    {ylem.Stats{NumOfSuccesses: -1, NumOfFailures: 2, LastRunExecutedAt: within}, w, true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			if got := impossible(test.stats, test.w); got != test.want {
+				t.Errorf("impossible: %t, want %t", got, test.want)
+			}
+		})
 	}
 }
 

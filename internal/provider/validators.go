@@ -7,7 +7,6 @@ import (
 	"maps"
 	"regexp"
 	"slices"
-	"time"
 
 	"github.com/hashicorp/terraform-plugin-framework/diag"
 	"github.com/hashicorp/terraform-plugin-framework/path"
@@ -63,29 +62,6 @@ func (timeValidator) ValidateString(_ context.Context, req validator.StringReque
 	check(req, resp, "Invalid time", timeForm, func(s string) error {
 		if _, err := ylem.ParseTime(s); err != nil {
 			return fmt.Errorf("%q is not a time", s)
-		}
-		return nil
-	})
-}
-
-const durationForm = `a positive duration such as "30s", "5m" or "24h"`
-
-type durationValidator struct {
-	atLeast time.Duration // 0: any positive duration
-}
-
-func (durationValidator) Description(context.Context) string             { return "must be " + durationForm }
-func (v durationValidator) MarkdownDescription(c context.Context) string { return v.Description(c) }
-
-func (v durationValidator) ValidateString(_ context.Context, req validator.StringRequest, resp *validator.StringResponse) {
-	check(req, resp, "Invalid duration", durationForm, func(s string) error {
-		switch d, err := time.ParseDuration(s); {
-		case err != nil:
-			return fmt.Errorf("%q is not a duration", s)
-		case d <= 0:
-			return fmt.Errorf("%q is not more than zero", s)
-		case d < v.atLeast:
-			return fmt.Errorf("%q is less than %s", s, v.atLeast)
 		}
 		return nil
 	})

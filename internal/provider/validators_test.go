@@ -24,10 +24,13 @@ func TestProviderArgumentsAreValidated(t *testing.T) {
 		"URL with a query":           {object{"api_url": "https://ylem.example.com?a=b"}, "api_url", []string{"query or fragment"}},
 		"URL with an empty query":    {object{"api_url": "https://ylem.example.com/?"}, "api_url", []string{"query or fragment"}},
 		"URL with a fragment":        {object{"api_url": "https://ylem.example.com/#top"}, "api_url", []string{"query or fragment"}},
-		"URL with a newline":         {object{"api_url": "https://ylem.example.com\n"}, "api_url", []string{"not a URL"}},
+		"URL with a newline":         {object{"api_url": "https://ylem.example.com\n"}, "api_url", []string{"white space", "line end"}},
 		"URL with a space":           {object{"api_url": "https://ylem.example.com /"}, "api_url", []string{"not a URL"}},
 		"URL with a port in letters": {object{"api_url": "https://me:hunter2@ylem.example.com:http"}, "api_url", []string{"not a URL"}},
 
+		"address without a scheme": {object{"api_url": "127.0.0.1:7339"}, "api_url", []string{"as in http://127.0.0.1:7339"}},
+
+		"duration in days":        {object{"request_timeout": "1d"}, "request_timeout", []string{"days are written as hours"}},
 		"duration without a unit": {object{"request_timeout": "60"}, "request_timeout", []string{`"60" is not a duration`, `"30s"`}},
 		"duration in words":       {object{"request_timeout": "one minute"}, "request_timeout", []string{"not a duration"}},
 		"duration of zero":        {object{"request_timeout": "0s"}, "request_timeout", []string{"not more than zero"}},
@@ -49,7 +52,7 @@ func TestProviderArgumentsAreValidated(t *testing.T) {
 		"header value of lines": {object{"headers": object{"X-Y": "hunter2\r\nAuthorization: x"}}, "headers", []string{"one line of printable characters"}},
 		"header from a file":    {object{"headers": object{"X-Y": "hunter2\n"}}, "headers", []string{"a line break", "trimspace()"}},
 
-		"certificate that is none":     {object{"ca_cert_pem": "ca.pem"}, "ca_cert_pem", []string{"no PEM certificate", `file("ca.pem")`}},
+		"no certificate":               {object{"ca_cert_pem": "ca.pem"}, "ca_cert_pem", []string{"no PEM certificate", `file("ca.pem")`}},
 		"key in place of certificate":  {object{"ca_cert_pem": key.keyPEM}, "ca_cert_pem", []string{"no PEM certificate"}},
 		"client certificate, no key":   {object{"client_cert_pem": key.certPEM}, "client_cert_pem", []string{"client_key_pem"}},
 		"client key, no certificate":   {object{"client_key_pem": key.keyPEM}, "client_key_pem", []string{"client_cert_pem"}},
@@ -143,11 +146,14 @@ func TestDataSourceArgumentsAreValidated(t *testing.T) {
 		"from on 30 February":      {logs, pipeline(object{"from": "2024-02-30"}, nil), "from", []string{"is not a time"}},
 		"unreadable to":            {stats, task(object{"lookback": "1h", "to": "2024-01-01T00:00:00"}, nil), "to", []string{"is not a time"}},
 		"empty to":                 {stats, task(object{"lookback": "1h", "to": ""}, nil), "to", []string{"is not a time"}},
-		"lookback in days":         {stats, task(object{"lookback": "7d"}, nil), "lookback", []string{`"7d" is not a duration`, `"24h"`}},
+		"lookback in days":         {stats, task(object{"lookback": "7d"}, nil), "lookback", []string{`"7d" is not a duration`, `"24h"`, "days are written as hours", "168h"}},
+		"lookback in weeks":        {stats, task(object{"lookback": "2 weeks"}, nil), "lookback", []string{`"2 weeks" is not a duration`, "168h"}},
+		"lookback with days":       {logs, pipeline(object{"lookback": "1d12h"}, nil), "lookback", []string{`"1d12h" is not a duration`, "168h"}},
 		"negative lookback":        {logs, pipeline(object{"lookback": "-24h"}, nil), "lookback", []string{"not more than zero"}},
 		"run that is no UUID":      {logs, pipeline(window, object{"pipeline_run_uuid": "1"}), "pipeline_run_uuid", []string{`"1" is not a UUID`}},
 		"task that is no UUID":     {logs, pipeline(window, object{"task_uuid": "1"}), "task_uuid", []string{`"1" is not a UUID`}},
-		"limit of zero":            {logs, pipeline(window, object{"limit": 0}), "limit", []string{"at least 1"}},
+		"limit of zero":            {logs, pipeline(window, object{"limit": 0}), "limit", []string{"between 1 and 25000"}},
+		"limit beyond Terraform's": {logs, pipeline(window, object{"limit": 25_001}), "limit", []string{"between 1 and 25000"}},
 		"unknown period":           {aggr, pipeline(periods, object{"period": "hour"}), "period", []string{`"day"`, `"quarter"`, `"hour"`}},
 		"period in capitals":       {aggr, pipeline(periods, object{"period": "MONTH"}), "period", []string{`"month"`, `"MONTH"`}},
 		"no periods":               {aggr, pipeline(periods, object{"number_of_periods": 0}), "number_of_periods", []string{"at least 1"}},
@@ -198,6 +204,9 @@ func TestDataSourceArgumentsAreAccepted(t *testing.T) {
 		dataSource string
 		arguments  object
 	}{
+		"within one second":      {"ylem_pipeline_logs", object{"pipeline_uuid": good, "from": "2024-01-01T00:00:00.9Z", "to": "2024-01-01T00:00:00.1Z"}},
+		"the last second":        {"ylem_pipeline_logs", object{"pipeline_uuid": good, "from": "9999-12-31T23:59:59.5Z", "to": "9999-12-31T23:59:59.9Z"}},
+		"all rows that may be":   {"ylem_pipeline_logs", object{"pipeline_uuid": good, "from": "2024-01-01", "limit": 25_000}},
 		"window of one second":   {"ylem_task_stats", object{"task_uuid": good, "from": "2024-01-01", "to": "2024-01-01T01:00:00+01:00"}},
 		"from not known yet":     {"ylem_task_stats", object{"task_uuid": good, "from": unknown{}}},
 		"lookback not known yet": {"ylem_task_stats", object{"task_uuid": good, "lookback": unknown{}, "to": unknown{}}},

@@ -21,6 +21,14 @@ func ParseBaseURL(s string) (*url.URL, error) {
 	}
 	u, err := url.Parse(s)
 	switch {
+	case s != strings.TrimSpace(s):
+		return nil, errors.New("the URL begins or ends with white space, such as the line end of a file")
+	case withoutScheme.MatchString(s):
+		scheme := "https://"
+		if host := withoutScheme.FindStringSubmatch(s); host[2] == ":7339" || loopback.MatchString(host[1]) {
+			scheme = "http://" // as self-hosted Ylem listens
+		}
+		return nil, fmt.Errorf("the URL must begin with https:// or http://, as in %s%s", scheme, s)
 	case err != nil && strings.Contains(s, "@"): // the error may repeat a password
 		return nil, errors.New("not a URL; a user name or password has no place in it")
 	case err != nil:
@@ -37,13 +45,22 @@ func ParseBaseURL(s string) (*url.URL, error) {
 	case u.RawQuery != "" || u.Fragment != "" || u.ForceQuery:
 		return nil, errors.New("the URL must not hold a query or fragment")
 	}
-	u.Path = strings.TrimSuffix(strings.TrimRight(u.Path, "/"), "/v1")
-	u.RawPath = ""
+	// What is escaped stays escaped: "team%2Fa" is one segment.
+	u.RawPath = strings.TrimSuffix(strings.TrimRight(u.EscapedPath(), "/"), "/v1")
+	if u.Path, err = url.PathUnescape(u.RawPath); err != nil {
+		return nil, fmt.Errorf("not a URL: %w", err)
+	}
 	if _, err := url.Parse(u.String()); err != nil { // a host in brackets can hold what cannot be written
 		return nil, errors.New("the URL names no host that can be reached")
 	}
 	return u, nil
 }
+
+// An address without a scheme, and the hosts of this machine. None of them can hold a password.
+var (
+	withoutScheme = regexp.MustCompile(`^([A-Za-z0-9.-]+|\[[0-9A-Fa-f:.]+\])(:[0-9]+)?(?:/[A-Za-z0-9/._-]*)?$`)
+	loopback      = regexp.MustCompile(`^(localhost|127\.[0-9.]+|\[::1\])$`)
+)
 
 // CheckHeaders finds the headers that must not be added to requests: those that the client or net/http sets itself, those
 // that would change what an answer is, those that make net/http send a POST again, and of two names of one header the second.
@@ -58,7 +75,7 @@ func CheckHeaders(names []string) map[string]error {
 		case strings.HasPrefix(canonical, "Content-"), strings.HasPrefix(canonical, "If-"), slices.Contains(ownHeaders, canonical):
 			wrong[name] = fmt.Errorf("the header %s must not be set", canonical)
 		case seen[canonical]:
-			wrong[name] = fmt.Errorf("the header %s is set twice; upper and lower case are the same", canonical)
+			wrong[name] = fmt.Errorf("the header %s is set twice; names are case-insensitive", canonical)
 		}
 		seen[canonical] = true
 	}

@@ -32,6 +32,9 @@ func TestParseBaseURL(t *testing.T) {
 		"https://host/notv1":             "https://host/notv1",
 		"https://host/with%20space/v1/":  "https://host/with%20space",
 		"https://xn--bcher-kva.test/api": "https://xn--bcher-kva.test/api",
+		"https://host/team%2Fa/ylem/v1/": "https://host/team%2Fa/ylem",
+		"https://host/team%2fa/":         "https://host/team%2fa",
+		"https://host/a%2F":              "https://host/a%2F",
 	} {
 		if got, err := request.ParseBaseURL(s); err != nil || got.String() != want {
 			t.Errorf("%q is %v (%v), want %q", s, got, err, want)
@@ -48,6 +51,28 @@ func TestParseBaseURL(t *testing.T) {
 			t.Errorf("%q is accepted as %v", s, got)
 		} else if strings.Contains(err.Error(), "s3cret") {
 			t.Errorf("the password of %q is seen in %q", s, err)
+		}
+	}
+}
+
+// What a person most likely meant is in the message.
+func TestParseBaseURLSaysWhatToWrite(t *testing.T) {
+	t.Parallel()
+	for s, want := range map[string]string{
+		"127.0.0.1:7339":             "as in http://127.0.0.1:7339",
+		"127.0.0.1":                  "as in http://127.0.0.1",
+		"localhost:8080/ylem/api_1":  "as in http://localhost:8080/ylem/api_1",
+		"[::1]:7339":                 "as in http://[::1]:7339",
+		"[2001:db8::1]":              "as in https://[2001:db8::1]",
+		"ylem.example.com:7339":      "as in http://ylem.example.com:7339",
+		"ylem.example.com:8443":      "as in https://ylem.example.com:8443",
+		"ylem.example.com":           "as in https://ylem.example.com",
+		"https://ylem.example.com\n": "begins or ends with white space",
+		" https://ylem.example.com":  "begins or ends with white space",
+		"127.0.0.1:7339\r\n":         "begins or ends with white space",
+	} {
+		if _, err := request.ParseBaseURL(s); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%q: %v, want %q", s, err, want)
 		}
 	}
 }

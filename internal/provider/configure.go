@@ -3,9 +3,6 @@ package provider
 import (
 	"cmp"
 	"context"
-	"crypto/tls"
-	"crypto/x509"
-	"errors"
 	"fmt"
 	"maps"
 	"net"
@@ -14,6 +11,7 @@ import (
 	"slices"
 	"strings"
 	"time"
+	"unicode"
 
 	"github.com/hashicorp/terraform-plugin-framework/attr"
 	"github.com/hashicorp/terraform-plugin-framework/datasource"
@@ -45,7 +43,7 @@ type providerModel struct {
 	ClientID          types.String `tfsdk:"client_id"`
 	ClientSecret      types.String `tfsdk:"client_secret"`
 	Scopes            types.Set    `tfsdk:"scopes"`
-	RequestTimeout    types.String `tfsdk:"request_timeout"`
+	RequestTimeout    duration     `tfsdk:"request_timeout"`
 	MaxRetries        types.Int64  `tfsdk:"max_retries"`
 	MaxConcurrentRuns types.Int64  `tfsdk:"max_concurrent_runs"`
 	Headers           types.Map    `tfsdk:"headers"`
@@ -59,7 +57,7 @@ type providerModel struct {
 type api struct {
 	client   *ylem.Client // nil until the provider is configured with values that are all known
 	follower *follow.Follower
-	scopes   []string // as configured; nil: not set
+	scopes   []string // as configured; nil: not set, so that a token has all scopes of the OAuth client
 	unknown  []string // the attributes of the provider that are not known yet
 }
 
@@ -71,7 +69,7 @@ func (a api) now() time.Time {
 	return a.client.LastKnownNow()
 }
 
-// apiFrom takes over what Configure left. Terraform also validates without configuring: then there is nothing.
+// apiFrom returns what Configure left. Terraform also validates without configuring: then there is nothing.
 func apiFrom(data any, diags *diag.Diagnostics) api {
 	if data == nil {
 		return api{}
@@ -83,11 +81,11 @@ func apiFrom(data any, diags *diag.Diagnostics) api {
 	return a
 }
 
-// reader is what all data sources are.
-type reader struct{ api api }
+// dataSourceBase is embedded in all data sources.
+type dataSourceBase struct{ api api }
 
-func (r *reader) Configure(_ context.Context, req datasource.ConfigureRequest, resp *datasource.ConfigureResponse) {
-	r.api = apiFrom(req.ProviderData, &resp.Diagnostics)
+func (d *dataSourceBase) Configure(_ context.Context, req datasource.ConfigureRequest, resp *datasource.ConfigureResponse) {
+	d.api = apiFrom(req.ProviderData, &resp.Diagnostics)
 }
 
 // ready reports whether requests can be sent, and says why where they cannot.
@@ -96,7 +94,7 @@ func (a api) ready(diags *diag.Diagnostics) bool {
 		return true
 	}
 	diags.AddError("The provider's configuration is not known yet", fmt.Sprintf(
-		"Reading from Ylem needs these arguments of the provider \"ylem\", and their values are only known after apply: %s.\n\n"+
+		"No request can be sent to Ylem, because these arguments of the provider \"ylem\" are only known after apply: %s.\n\n"+
 			"Apply what they depend on first (terraform apply -target=…), or set them to values that are known while planning.",
 		strings.Join(a.unknown, ", ")))
 	return false
@@ -125,6 +123,7 @@ func (p *ylemProvider) Configure(ctx context.Context, req provider.ConfigureRequ
 		cfg.UserAgent = p.userAgent(req.TerraformVersion)
 		cfg.RetryWait = p.retryWait
 		cfg.Logger = newLogger()
+		a.scopes = cfg.Scopes
 		var err error
 		if a.client, err = ylem.New(cfg); err != nil {
 			resp.Diagnostics.AddError("The provider's configuration cannot work", err.Error())
@@ -191,35 +190,22 @@ func anyUnknown(values []attr.Value) bool {
 func (m *providerModel) clientConfig(ctx context.Context, diags *diag.Diagnostics) request.Config {
 	cfg := request.Config{
 		BaseURL:           cmp.Or(m.APIURL.ValueString(), os.Getenv(envURL)),
-		ClientID:          cmp.Or(m.ClientID.ValueString(), os.Getenv(envClientID)),
-		ClientSecret:      cmp.Or(m.ClientSecret.ValueString(), os.Getenv(envClientSecret)),
-		RequestTimeout:    defaultRequestTimeout,
+		ClientID:          credential("client_id", "ID", m.ClientID, envClientID, diags),
+		ClientSecret:      credential("client_secret", "secret", m.ClientSecret, envClientSecret, diags),
+		RequestTimeout:    m.RequestTimeout.or(defaultRequestTimeout),
 		MaxRetries:        defaultMaxRetries,
 		MaxConcurrentRuns: defaultMaxConcurrentRuns,
-	}
-	missing := func(attribute, variable string) {
-		diags.AddAttributeError(path.Root(attribute), "Missing "+attribute, fmt.Sprintf(
-			"The provider needs the %s of a Ylem OAuth client. Set it in the configuration:\n\n"+
-				"  provider \"ylem\" {\n    %s = …\n  }\n\nor in the environment variable %s. An empty value counts as unset.",
-			map[string]string{"client_id": "ID", "client_secret": "secret"}[attribute], attribute, variable))
-	}
-	if cfg.ClientID == "" {
-		missing("client_id", envClientID)
-	}
-	if cfg.ClientSecret == "" {
-		missing("client_secret", envClientSecret)
 	}
 	// The attribute was checked by its validator; the environment is not.
 	if u, err := request.ParseBaseURL(cfg.BaseURL); err != nil {
 		diags.AddAttributeError(path.Root("api_url"), "Invalid address of Ylem",
 			fmt.Sprintf("The environment variable %s cannot be used: %s. Write it as https://ylem.example.com.", envURL, err))
-	} else if u.Scheme == "http" && !isLoopback(u) {
-		diags.AddAttributeWarning(path.Root("api_url"), "Ylem is reached without encryption", fmt.Sprintf(
-			"The client secret and the tokens are sent to %s in plain text. Use https unless you trust the network in between.", u.Host))
-	}
-
-	if v := m.RequestTimeout.ValueString(); v != "" {
-		cfg.RequestTimeout, _ = time.ParseDuration(v) // checked by its validator
+	} else {
+		if u.Scheme == "http" && !isLoopback(u) {
+			diags.AddAttributeWarning(path.Root("api_url"), "Ylem is reached without encryption", fmt.Sprintf(
+				"The client secret and the tokens are sent to %s in plain text. Use https unless you trust the network in between.", u.Host))
+		}
+		checkProxy(u, diags)
 	}
 	if !m.MaxRetries.IsNull() {
 		cfg.MaxRetries = int(m.MaxRetries.ValueInt64())
@@ -227,41 +213,61 @@ func (m *providerModel) clientConfig(ctx context.Context, diags *diag.Diagnostic
 	if !m.MaxConcurrentRuns.IsNull() {
 		cfg.MaxConcurrentRuns = m.MaxConcurrentRuns.ValueInt64()
 	}
-	diags.Append(m.Scopes.ElementsAs(ctx, &cfg.Scopes, false)...)
+	if len(m.Scopes.Elements()) > 0 { // none is as good as not set
+		diags.Append(m.Scopes.ElementsAs(ctx, &cfg.Scopes, false)...)
+	}
 	diags.Append(m.Headers.ElementsAs(ctx, &cfg.Headers, false)...)
 	cfg.TLS = m.tlsConfig(diags)
 	return cfg
 }
 
-func (m *providerModel) tlsConfig(diags *diag.Diagnostics) *tls.Config {
-	cfg := &tls.Config{MinVersion: tls.VersionTLS12, InsecureSkipVerify: m.Insecure.ValueBool()}
-	if pem := m.CACertPEM.ValueString(); pem != "" {
-		pool, err := x509.SystemCertPool()
-		if err != nil {
-			pool = x509.NewCertPool()
-		}
-		if !pool.AppendCertsFromPEM([]byte(pem)) {
-			diags.AddAttributeError(path.Root("ca_cert_pem"), "Invalid certificate",
-				"The value holds no PEM certificate. It begins with -----BEGIN CERTIFICATE-----; read a file with file(\"ca.pem\").")
-		}
-		cfg.RootCAs = pool
+// credential is an attribute's value, or that of its environment variable. Neither is ever shown.
+func credential(attribute, noun string, value types.String, variable string, diags *diag.Diagnostics) string {
+	v, source := value.ValueString(), fmt.Sprintf("It comes from the configuration: trimspace() removes white space, as in\n\n  %s = trimspace(file(\"…\"))", attribute)
+	if v == "" {
+		v, source = os.Getenv(variable), fmt.Sprintf("It comes from the environment variable %s: check the command or the file that sets it. "+
+			"An env file must have neither Windows line ends nor spaces around its values.", variable)
 	}
-	if cert, key := m.ClientCertPEM.ValueString(), m.ClientKeyPEM.ValueString(); cert != "" || key != "" {
-		pair, err := keyPair(cert, key)
-		if err != nil {
-			diags.AddAttributeError(path.Root("client_cert_pem"), "Invalid client certificate", fmt.Sprintf(
-				"client_cert_pem and client_key_pem must be a certificate and its private key, both PEM: %s.", err))
-		}
-		cfg.Certificates = []tls.Certificate{pair}
+	switch {
+	case v == "":
+		diags.AddAttributeError(path.Root(attribute), "Missing "+attribute, fmt.Sprintf(
+			"The provider needs the %s of a Ylem OAuth client. Set it in the configuration:\n\n"+
+				"  provider \"ylem\" {\n    %s = …\n  }\n\nor in the environment variable %s. An empty value counts as unset.",
+			noun, attribute, variable))
+	case v != strings.TrimFunc(v, isBlank):
+		diags.AddAttributeError(path.Root(attribute), "White space around a credential", fmt.Sprintf(
+			"%s, which is not shown, begins or ends with white space, most likely the line end of a file. Ylem would refuse it. %s", attribute, source))
 	}
-	return cfg
+	return v
 }
 
-func keyPair(cert, key string) (tls.Certificate, error) {
-	if cert == "" || key == "" {
-		return tls.Certificate{}, errors.New("one of them is empty")
+// isBlank reports whether a character at an end of a credential is invisible: white space, or a byte order mark.
+func isBlank(r rune) bool { return unicode.IsSpace(r) || r == '\ufeff' }
+
+// checkProxy warns of an environment variable that was to name a proxy but does not: net/http silently ignores it, or takes
+// a part of it for the proxy's host.
+func checkProxy(base *url.URL, diags *diag.Diagnostics) {
+	if isLoopback(base) {
+		return // never through a proxy
 	}
-	return tls.X509KeyPair([]byte(cert), []byte(key))
+	name := strings.ToUpper(base.Scheme) + "_PROXY"
+	value := os.Getenv(name)
+	if value == "" {
+		name = strings.ToLower(name)
+		value = os.Getenv(name)
+	}
+	if value == "" {
+		return
+	}
+	proxy, err := url.Parse(value)
+	if !strings.Contains(value, "://") { // as net/http reads it
+		proxy, err = url.Parse("http://" + value)
+	}
+	if err != nil || proxy.Hostname() == "" || !slices.Contains([]string{"http", "https", "socks5", "socks5h"}, proxy.Scheme) {
+		diags.AddWarning("Invalid proxy address", fmt.Sprintf(
+			"The environment variable %s does not hold the address of a proxy, such as http://proxy.example.com:3128. (Its value is not shown, because it may "+
+				"hold a password.) Unless NO_PROXY excludes %s, requests to Ylem go there directly, or fail.", name, base.Hostname()))
+	}
 }
 
 func isLoopback(u *url.URL) bool {

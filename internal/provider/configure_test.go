@@ -3,11 +3,16 @@ package provider
 import (
 	"context"
 	"fmt"
+	"net/http/httptest"
+	"net/http/httputil"
 	"net/url"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 
+	"github.com/hashicorp/terraform-plugin-framework/provider"
+	"github.com/hashicorp/terraform-plugin-framework/tfsdk"
 	"github.com/hashicorp/terraform-plugin-go/tfprotov6"
 	"github.com/hashicorp/terraform-plugin-testing/helper/resource"
 
@@ -104,6 +109,125 @@ func TestMissingCredentialsNameBothWaysToSetThem(t *testing.T) {
 				diags[i:i+1].expectError(t, attribute, "Missing "+attribute, attribute+" = …", "YLEM_API_"+strings.ToUpper(attribute), "counts as unset")
 			}
 		})
+	}
+}
+
+// The line end of a file is no part of a credential. Ylem would only say that the client is wrong.
+func TestWhiteSpaceAroundCredentials(t *testing.T) {
+	for _, attribute := range []string{"client_id", "client_secret"} {
+		for name, value := range map[string]string{
+			"line end": "hunter2\n", "Windows line end": "hunter2\r\n", "space before": " hunter2", "tab": "hunter2\t", "no-break space": "hunter2\u00a0",
+			"byte order mark": "\ufeffhunter2", "nothing else": "\n",
+		} {
+			t.Run(attribute+", "+name, func(t *testing.T) {
+				expect := func(diags diagnostics, says ...string) {
+					t.Helper()
+					diags.expectError(t, attribute, append(says, "White space", attribute)...)
+					if strings.Contains(diags.String(), "hunter2") {
+						t.Errorf("shows the value:%s", diags)
+					}
+				}
+				expect(newProtocol(t).configure(t, credentials.with(object{attribute: value})), "trimspace(")
+
+				variable := map[string]string{"client_id": envClientID, "client_secret": envClientSecret}[attribute]
+				t.Setenv(variable, value)
+				expect(newProtocol(t).configure(t, credentials.with(object{attribute: nil})), variable, "env file")
+			})
+		}
+	}
+}
+
+// net/http ignores what it cannot parse, and sends requests without the proxy.
+func TestInvalidProxyAddress(t *testing.T) {
+	const https, http = "https://ylem.example.com", "http://ylem.example.com"
+	for name, test := range map[string]struct {
+		variable, value, url string
+		wrong                bool
+	}{
+		"port in letters":           {"HTTPS_PROXY", "http://me:hunter2@proxy.example.com:port", https, true},
+		"port in letters, bare":     {"HTTPS_PROXY", "proxy.example.com:port", https, true},
+		"space":                     {"https_proxy", "http://me:hunter2@proxy example.com", https, true},
+		"line end":                  {"HTTPS_PROXY", "http://me:hunter2@proxy.example.com\n", https, true},
+		"unescaped password":        {"HTTPS_PROXY", "http://me:hunter2%@proxy.example.com:3128", https, true},
+		"another scheme":            {"HTTPS_PROXY", "ftp://proxy.example.com", https, true},
+		"no host":                   {"HTTPS_PROXY", "http://:3128", https, true},
+		"of plain http":             {"HTTP_PROXY", "http://proxy.example.com:port", http, true},
+		"of plain http, lower case": {"http_proxy", "http://proxy.example.com:port", http, true},
+
+		"of the other scheme": {"HTTP_PROXY", "http://proxy.example.com:port", https, false},
+		"of this machine":     {"HTTP_PROXY", "http://proxy.example.com:port", "http://127.0.0.1:7339", false},
+		"good":                {"HTTPS_PROXY", "http://me:hunter2@proxy.example.com:3128", https, false},
+		"good, bare":          {"HTTPS_PROXY", "proxy.example.com:3128", https, false},
+		"good, host alone":    {"HTTPS_PROXY", "proxy", https, false},
+		"good, SOCKS":         {"https_proxy", "socks5://proxy.example.com:1080", https, false},
+		"empty":               {"HTTPS_PROXY", "", https, false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			for _, variable := range []string{"HTTP_PROXY", "http_proxy", "HTTPS_PROXY", "https_proxy"} {
+				t.Setenv(variable, "")
+			}
+			t.Setenv(test.variable, test.value)
+			diags := newProtocol(t).configure(t, credentials.with(object{"api_url": test.url}))
+			diags = slices.DeleteFunc(diags, func(d *tfprotov6.Diagnostic) bool { return strings.Contains(d.Summary, "without encryption") })
+			if test.wrong {
+				diags.expectWarning(t, "", "Invalid proxy address", test.variable+" ", "ylem.example.com")
+			} else if len(diags) > 0 {
+				t.Error(diags)
+			}
+			if strings.Contains(diags.String(), "hunter2") {
+				t.Errorf("shows the password:%s", diags)
+			}
+		})
+	}
+}
+
+// The resource compares them with what waiting needs.
+func TestConfiguredScopesAreHandedOn(t *testing.T) {
+	t.Parallel()
+	for name, test := range map[string]struct {
+		scopes any
+		want   []string
+	}{
+		"unset":     {nil, nil},
+		"none":      {[]string{}, nil},
+		"two":       {[]string{"pipelines:run", "stats:read"}, []string{"pipelines:run", "stats:read"}},
+		"not known": {unknown{}, nil},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			p := &ylemProvider{version: "test"}
+			var schema provider.SchemaResponse
+			p.Schema(t.Context(), provider.SchemaRequest{}, &schema)
+			var resp provider.ConfigureResponse
+			p.Configure(t.Context(), provider.ConfigureRequest{Config: tfsdk.Config{
+				Schema: schema.Schema,
+				Raw:    toValue(t, schema.Schema.Type().TerraformType(t.Context()), credentials.with(object{"scopes": test.scopes})),
+			}}, &resp)
+			for _, data := range []any{resp.ResourceData, resp.ActionData, resp.DataSourceData} {
+				if got := data.(api).scopes; !slices.Equal(slices.Sorted(slices.Values(got)), test.want) || (got == nil) != (test.want == nil) {
+					t.Errorf("scopes %q, want %q", got, test.want)
+				}
+			}
+		})
+	}
+}
+
+// What is escaped in the path stays one segment.
+func TestEscapedPathOfTheAddress(t *testing.T) {
+	t.Parallel()
+	s := newSandbox(t)
+	asked := make(chan string, 10)
+	server := httptest.NewServer(&httputil.ReverseProxy{Rewrite: func(r *httputil.ProxyRequest) {
+		asked <- r.In.URL.EscapedPath()
+		r.Out.URL, _ = url.Parse(s.URL + strings.TrimPrefix(r.In.URL.EscapedPath(), "/team%2Fa/ylem"))
+	}})
+	t.Cleanup(server.Close)
+	s.connect(t, object{"api_url": server.URL + "/team%2Fa/ylem/v1/"}).mustRead(t, lastRun, s.ran())
+	close(asked)
+	for path := range asked {
+		if !strings.HasPrefix(path, "/team%2Fa/ylem/v1/") {
+			t.Errorf("asked for %s", path)
+		}
 	}
 }
 

@@ -1,0 +1,137 @@
+package provider
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/hashicorp/terraform-plugin-framework/datasource"
+	"github.com/hashicorp/terraform-plugin-framework/datasource/schema"
+	"github.com/hashicorp/terraform-plugin-framework/diag"
+	"github.com/hashicorp/terraform-plugin-framework/path"
+	"github.com/hashicorp/terraform-plugin-framework/schema/validator"
+	"github.com/hashicorp/terraform-plugin-framework/types"
+
+	"github.com/ylem-co/terraform-provider-ylem/internal/ylem"
+)
+
+// windowModel is the part of a data source's model that names a window of time.
+type windowModel struct {
+	From     types.String `tfsdk:"from"`
+	To       types.String `tfsdk:"to"`
+	Lookback duration     `tfsdk:"lookback"`
+}
+
+func windowAttributes() map[string]schema.Attribute {
+	return map[string]schema.Attribute{
+		"from": schema.StringAttribute{
+			Optional: true,
+			Computed: true,
+			MarkdownDescription: "Start of the window, inclusive: `2024-01-31T14:23:01Z` (RFC 3339 with any offset), `2024-01-31 14:23:01` or " +
+				"`2024-01-31` (both UTC). Ylem's windows have whole seconds: a fraction is rounded down. Set exactly one of `from` and `lookback`. " +
+				"Defaults to `to` minus `lookback`.",
+			Validators: []validator.String{timeValidator{}},
+		},
+		"to": schema.StringAttribute{
+			Optional: true,
+			Computed: true,
+			MarkdownDescription: "End of the window, inclusive, in the same forms as `from`; `2024-01-31` is the day's first second. A fraction is rounded " +
+				"up, so that a window that ends with a run's `finished_at` includes its last task. Defaults to two seconds after now, by Ylem's clock, to " +
+				"include what has just run.",
+			Validators: []validator.String{timeValidator{}},
+		},
+		"lookback": schema.StringAttribute{
+			Optional:   true,
+			CustomType: durationType{},
+			MarkdownDescription: "Length of the window before `to`, as a duration such as `90m`, `24h` or `168h` (a week), instead of `from`. Prefer it to " +
+				"`timestamp()`, whose value is only known after apply, so the data source would not be read during the plan.",
+		},
+	}
+}
+
+func windowValidators() []datasource.ConfigValidator {
+	return []datasource.ConfigValidator{windowValidator{}}
+}
+
+// windowValidator refuses a window that is ambiguous, or empty because its ends are swapped.
+type windowValidator struct{}
+
+func (windowValidator) Description(context.Context) string {
+	return "exactly one of from and lookback must be set, and from must not be after to"
+}
+
+func (v windowValidator) MarkdownDescription(c context.Context) string { return v.Description(c) }
+
+func (windowValidator) ValidateDataSource(ctx context.Context, req datasource.ValidateConfigRequest, resp *datasource.ValidateConfigResponse) {
+	var m windowModel
+	for name, target := range map[string]any{"from": &m.From, "to": &m.To, "lookback": &m.Lookback} {
+		if req.Config.GetAttribute(ctx, path.Root(name), target).HasError() {
+			return // its own check says why
+		}
+	}
+	known := !m.From.IsUnknown() && !m.Lookback.IsUnknown()
+	const exactlyOne = "Set exactly one of from and lookback: from = \"2024-01-31\", or lookback = \"24h\" for the time before to."
+	switch {
+	case m.From.IsNull() && m.Lookback.IsNull():
+		resp.Diagnostics.AddError("Invalid window", exactlyOne)
+	case known && !m.From.IsNull() && !m.Lookback.IsNull():
+		resp.Diagnostics.AddAttributeError(path.Root("from"), "Invalid window", exactlyOne)
+	}
+	from, fromErr := ylem.ParseTime(m.From.ValueString())
+	to, toErr := ylem.ParseTime(m.To.ValueString())
+	if fromErr == nil && toErr == nil { // else absent, not known yet, or refused by its own validator
+		checkOrder(wholeSeconds(from, to), &resp.Diagnostics)
+	}
+}
+
+// window is the time that Ylem is asked about, in whole seconds, both ends included.
+type window struct{ from, to time.Time }
+
+// wholeSeconds is the smallest window in Ylem's whole seconds that holds both times: Ylem drops fractions, so that a row
+// within the last second of a window would be missing.
+func wholeSeconds(from, to time.Time) window {
+	w := window{from.Truncate(time.Second), to.Truncate(time.Second)}
+	if next := w.to.Add(time.Second); w.to.Before(to) && next.Year() <= 9999 {
+		w.to = next
+	}
+	return w
+}
+
+func checkOrder(w window, diags *diag.Diagnostics) {
+	if w.from.After(w.to) {
+		diags.AddAttributeError(path.Root("from"), "The window ends before it begins", fmt.Sprintf(
+			"from (%s) is after to (%s). Ylem would answer that nothing ran. Swap the two, or leave out \"to\" to end the window now.",
+			formatTime(w.from), formatTime(w.to)))
+	}
+}
+
+// read returns the window that the configuration names, and sets what is computed: from and to.
+func (m *windowModel) read(ctx context.Context, client *ylem.Client, diags *diag.Diagnostics) window {
+	var from, to time.Time
+	var err error
+	if m.To.IsNull() {
+		if to, err = client.Now(ctx); err != nil {
+			addError(diags, path.Empty(), "", err)
+			return window{}
+		}
+		// The server's clock is known to the second, and a row within the last second of a window is not found.
+		to = to.Truncate(time.Second).Add(2 * time.Second)
+		m.To = timeValue(to)
+	} else if to, err = ylem.ParseTime(m.To.ValueString()); err != nil {
+		diags.AddAttributeError(path.Root("to"), "Invalid time", err.Error())
+	}
+	if m.From.IsNull() {
+		from = to.Add(-m.Lookback.or(0)).Truncate(time.Second)
+		m.From = timeValue(from)
+	} else if from, err = ylem.ParseTime(m.From.ValueString()); err != nil {
+		diags.AddAttributeError(path.Root("from"), "Invalid time", err.Error())
+	}
+	if from.Year() < 0 && !diags.HasError() {
+		diags.AddAttributeError(path.Root("lookback"), "Invalid window", "The window begins before the year 0. Shorten \"lookback\".")
+	}
+	w := wholeSeconds(from, to)
+	if !diags.HasError() {
+		checkOrder(w, diags)
+	}
+	return w
+}
