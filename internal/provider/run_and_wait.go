@@ -34,9 +34,9 @@ const (
 
 // completionModel is the attribute completion.
 type completionModel struct {
-	FinalTaskUUIDs types.Set    `tfsdk:"final_task_uuids"`
-	QuietPeriod    types.String `tfsdk:"quiet_period"`
-	PollInterval   types.String `tfsdk:"poll_interval"`
+	FinalTaskUUIDs types.Set `tfsdk:"final_task_uuids"`
+	QuietPeriod    duration  `tfsdk:"quiet_period"`
+	PollInterval   duration  `tfsdk:"poll_interval"`
 }
 
 // completionFrom reads the attribute completion, with defaults for what is not set.
