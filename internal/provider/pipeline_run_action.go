@@ -3,11 +3,13 @@ package provider
 import (
 	"context"
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/hashicorp/terraform-plugin-framework-validators/stringvalidator"
 	"github.com/hashicorp/terraform-plugin-framework/action"
 	"github.com/hashicorp/terraform-plugin-framework/action/schema"
+	"github.com/hashicorp/terraform-plugin-framework/diag"
 	"github.com/hashicorp/terraform-plugin-framework/path"
 	"github.com/hashicorp/terraform-plugin-framework/schema/validator"
 	"github.com/hashicorp/terraform-plugin-framework/types"
@@ -26,7 +28,7 @@ func newPipelineRunAction() action.Action {
 
 type pipelineRunAction struct {
 	api       api
-	heartbeat time.Duration // the longest silence while a run is waited for
+	heartbeat time.Duration // the longest silence while waiting for a run
 }
 
 type pipelineRunActionModel struct {
@@ -58,14 +60,15 @@ func (a *pipelineRunAction) Schema(_ context.Context, _ action.SchemaRequest, re
 			},
 			"input": schema.StringAttribute{
 				Optional:            true,
-				MarkdownDescription: inputDescription + " Not together with `input_wo`. Unset: none.",
+				MarkdownDescription: inputDescription + " Conflicts with `input_wo`.",
 				Validators:          []validator.String{inputValidator{}, stringvalidator.ConflictsWith(path.MatchRoot("input_wo"))},
 			},
 			"input_wo": schema.StringAttribute{
 				Optional: true, // and write-only: see server.GetProviderSchema
-				MarkdownDescription: "The same as `input`, for secrets in ephemeral values, which Terraform keeps out of its plans. Example: " +
-					"`jsonencode({ token = var.token })`, with an ephemeral variable. An `action_trigger` delivers them; for `terraform apply -invoke`, Terraform leaves ephemeral " +
-					"values out (seen with a development build of Terraform 1.17), and the run gets no input: use a `sensitive` variable there. Unset: none.",
+				MarkdownDescription: "The same as `input`, for secrets in ephemeral values, which Terraform keeps out of its plans. Conflicts with `input`. Example: " +
+					"`jsonencode({ token = var.token })`, with an ephemeral variable. An `action_trigger` delivers it with every version of Terraform. " +
+					"`terraform apply -invoke` does so up to Terraform 1.15; from 1.16 on, Terraform removes ephemeral values from what it invokes, and the " +
+					"provider cannot see that they are missing: the run starts without an input. Use a `sensitive` variable there instead; Terraform stores its value in saved plans.",
 				Validators: []validator.String{inputValidator{}},
 			},
 			"wait_for_completion": schema.BoolAttribute{
@@ -106,7 +109,7 @@ func (a *pipelineRunAction) Schema(_ context.Context, _ action.SchemaRequest, re
 			},
 			"timeout": schema.StringAttribute{
 				Optional:            true,
-				MarkdownDescription: "How long the run is waited for, as a duration such as `45m`. Unset: `20m`.",
+				MarkdownDescription: "How long to wait for the run, as a duration such as `45m`. Defaults to `20m`.",
 				Validators:          []validator.String{durationValidator{}},
 			},
 		},
@@ -126,33 +129,50 @@ func (a *pipelineRunAction) ValidateConfig(ctx context.Context, req action.Valid
 func (a *pipelineRunAction) Invoke(ctx context.Context, req action.InvokeRequest, resp *action.InvokeResponse) {
 	var m pipelineRunActionModel
 	resp.Diagnostics.Append(req.Config.Get(ctx, &m)...)
+	if !req.Config.Raw.IsFullyKnown() { // an unknown input would be none
+		resp.Diagnostics.AddError("The action's configuration is not known yet", "No run was started: an argument of the action has no known value. "+
+			"Apply what it depends on first.")
+	}
 	if resp.Diagnostics.HasError() || !a.api.ready(&resp.Diagnostics) {
-		return
-	}
-	completion, pollInterval := completionFrom(ctx, m.Completion, &resp.Diagnostics)
-	timeout := defaultTimeout
-	if s := m.Timeout.ValueString(); s != "" {
-		timeout = durationFrom(s, path.Root("timeout"), &resp.Diagnostics)
-	}
-	if resp.Diagnostics.HasError() {
-		return
-	}
-
-	run, ok := a.api.start(ctx, m.PipelineUUID.ValueString(), m.Input, m.InputWO, m.WaitForCompletion.ValueBool(), &resp.Diagnostics)
-	if !ok {
 		return
 	}
 	progress := func(format string, arguments ...any) {
 		resp.SendProgress(action.InvokeProgressEvent{Message: fmt.Sprintf(format, arguments...)})
 	}
+	resp.Diagnostics.Append(a.run(ctx, m, progress)...)
+	for _, warning := range resp.Diagnostics.Warnings() { // Terraform 1.16 drops those of triggered actions
+		progress("Warning: %s: %s", warning.Summary(), strings.Join(strings.Fields(warning.Detail()), " "))
+	}
+}
+
+// run starts a run, and waits for it if asked to.
+func (a *pipelineRunAction) run(ctx context.Context, m pipelineRunActionModel, progress func(format string, arguments ...any)) (diags diag.Diagnostics) {
+	completion, pollInterval := completionFrom(ctx, m.Completion, &diags)
+	timeout := defaultTimeout
+	if s := m.Timeout.ValueString(); s != "" {
+		timeout = durationFrom(s, path.Root("timeout"), &diags)
+	}
+	if diags.HasError() {
+		return diags
+	}
+
+	run, ok := a.api.start(ctx, m.PipelineUUID.ValueString(), m.Input, m.InputWO, m.WaitForCompletion.ValueBool(), &diags)
+	if !ok {
+		return diags
+	}
 	progress("Started run %s of pipeline %s.", run.UUID, m.PipelineUUID.ValueString())
+	const afterInterrupt = "Invoking the action again starts another run: check this one in Ylem."
 	if !m.WaitForCompletion.ValueBool() {
-		return
+		if ctx.Err() != nil { // then there is no progress to name the run
+			diags.AddError("Interrupted while the run was being started", fmt.Sprintf(
+				"Run %s of pipeline %s was started and continues in Ylem. %s", run.UUID, m.PipelineUUID.ValueString(), afterInterrupt))
+		}
+		return diags
 	}
 
 	begin, tick := time.Now(), a.heartbeat/15
-	told, toldAt := ylem.StatusPending, time.Now()
-	a.api.wait(ctx, waiting{
+	lastStatus, lastAt := ylem.StatusPending, time.Now()
+	end := a.api.wait(ctx, waiting{
 		run:       ylem.RunRef{PipelineUUID: m.PipelineUUID.ValueString(), RunUUID: run.UUID, TriggeredAt: run.TriggeredAt},
 		onFailure: m.OnFailure.ValueString(),
 		onTimeout: m.OnTimeout.ValueString(),
@@ -162,16 +182,30 @@ func (a *pipelineRunAction) Invoke(ctx context.Context, req action.InvokeRequest
 			PollInterval: pollInterval,
 			Heartbeat:    tick,
 			Report: func(p ylem.Progress) {
-				if p.Status == told && time.Since(toldAt) < a.heartbeat-tick {
+				if p.Status == lastStatus && time.Since(lastAt) < a.heartbeat-tick {
 					return
 				}
-				told, toldAt = p.Status, time.Now()
+				lastStatus, lastAt = p.Status, time.Now()
 				progress("Run %s: %s after %s, %s.", run.UUID, p.Status, time.Since(begin).Round(time.Second), reported(p))
 			},
 		},
 		afterFailure:   "Fix the pipeline or its input, and invoke the action again.",
 		afterTimeout:   "Invoking the action again starts another run: check this one in Ylem. To wait longer, raise \"timeout\".",
-		afterInterrupt: "Invoking the action again starts another run: check this one in Ylem.",
+		afterInterrupt: afterInterrupt,
 		afterRefusal:   "Check the run in Ylem.",
-	}, &resp.Diagnostics)
+	}, &diags)
+	// No state keeps the run for a later apply: an interrupt leaves the action undone.
+	if ctx.Err() != nil && !end.Status.Final() {
+		diags = errorsFrom(diags)
+	}
+	return diags
+}
+
+// errorsFrom makes errors of warnings.
+func errorsFrom(diags diag.Diagnostics) (all diag.Diagnostics) {
+	all.Append(diags.Errors()...)
+	for _, d := range diags.Warnings() {
+		all.AddError(d.Summary(), d.Detail())
+	}
+	return all
 }

@@ -14,13 +14,15 @@ func NewServer(version string) func() tfprotov6.ProviderServer {
 
 func newServer(p *ylemProvider) server {
 	framework := providerserver.NewProtocol6(p)()
-	return server{framework, framework.(tfprotov6.ActionServer)}
+	return server{ProviderServer: framework, ActionServer: framework.(tfprotov6.ActionServer), invocations: new(invocations)}
 }
 
 // server is the framework's, but for what the framework (1.19) cannot: one file for each.
 type server struct {
 	tfprotov6.ProviderServer
 	tfprotov6.ActionServer
+
+	invocations *invocations
 }
 
 // ReadDataSource fills in the lists that are too large for the framework.
