@@ -76,7 +76,9 @@ func (i *invocations) interrupt() (wait func(context.Context)) {
 
 // InvokeAction keeps track of the action until its last event has been sent.
 func (s server) InvokeAction(ctx context.Context, req *tfprotov6.InvokeActionRequest) (*tfprotov6.InvokeActionServerStream, error) {
-	ctx, end := s.invocations.begin(ctx)
+	ctx, released := s.termination.begin(ctx)
+	ctx, ended := s.invocations.begin(ctx)
+	end := func() { ended(); released() }
 	if ctx.Err() != nil {
 		end()
 		return nil, errors.New("the provider was stopped before the action began: nothing was started")

@@ -9,9 +9,14 @@ import (
 
 // NewServer returns the provider as Terraform talks to it; version appears in its user agent.
 func NewServer(version string) func() tfprotov6.ProviderServer {
-	return func() tfprotov6.ProviderServer { return newServer(&ylemProvider{version: version}) }
+	return func() tfprotov6.ProviderServer {
+		s := newServer(&ylemProvider{version: version})
+		s.termination = newTermination(notifySIGTERM, exitTerminated)
+		return s
+	}
 }
 
+// newServer returns a provider that leaves the signals of its process alone.
 func newServer(p *ylemProvider) server {
 	framework := providerserver.NewProtocol6(p)()
 	return server{ProviderServer: framework, ActionServer: framework.(tfprotov6.ActionServer), invocations: new(invocations)}
@@ -22,6 +27,7 @@ type server struct {
 	tfprotov6.ProviderServer
 	tfprotov6.ActionServer
 
+	termination *termination // nil: signals keep their default meaning
 	invocations *invocations
 }
 
