@@ -102,23 +102,20 @@ func TestPluginGoDropsEventsAfterStop(t *testing.T) {
 		t.Fatal(err)
 	}
 	p.configure(t, s.arguments())
-	// Which comes first, the result or StopProvider's answer, is a race. Here it is the answer.
-	released := make(chan struct{})
-	w := serveOnWire(t, slowEnd{p.server, p.server.(tfprotov6.ActionServer), released})
+	// Which comes first, the result or the end of terraform-plugin-go's context, is a race. Here it is the context.
+	w := serveOnWire(t, slowEnd{p.server, p.server.(tfprotov6.ActionServer)})
 	i := w.invoke(t.Context(), t, p.actionType(), arguments)
 	eventually(t, "the run is polled", func() bool { return s.count(ylemtest.RouteLogs) > 0 })
 	w.stop(t)
-	close(released)
 	if _, completed, diags := i.rest(t); completed {
 		t.Errorf("terraform-plugin-go delivers results after StopProvider: action_events.go can go%s", diags)
 	}
 }
 
-// slowEnd holds an action's result back until it is released.
+// slowEnd holds an action's result back until the context that the server was given has ended.
 type slowEnd struct {
 	tfprotov6.ProviderServer
 	tfprotov6.ActionServer
-	released <-chan struct{}
 }
 
 func (s slowEnd) InvokeAction(ctx context.Context, req *tfprotov6.InvokeActionRequest) (*tfprotov6.InvokeActionServerStream, error) {
@@ -129,7 +126,7 @@ func (s slowEnd) InvokeAction(ctx context.Context, req *tfprotov6.InvokeActionRe
 	return &tfprotov6.InvokeActionServerStream{Events: func(push func(tfprotov6.InvokeActionEvent) bool) {
 		for event := range stream.Events {
 			if _, end := event.Type.(tfprotov6.CompletedInvokeActionEventType); end {
-				<-s.released
+				<-ctx.Done()
 			}
 			if !push(event) {
 				return
