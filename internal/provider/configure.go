@@ -192,7 +192,7 @@ func (m *providerModel) clientConfig(ctx context.Context, diags *diag.Diagnostic
 		BaseURL:           cmp.Or(m.APIURL.ValueString(), os.Getenv(envURL)),
 		ClientID:          credential("client_id", "ID", m.ClientID, envClientID, diags),
 		ClientSecret:      credential("client_secret", "secret", m.ClientSecret, envClientSecret, diags),
-		RequestTimeout:    m.RequestTimeout.or(defaultRequestTimeout),
+		RequestTimeout:    m.RequestTimeout.or(defaultRequestTimeout, path.Root("request_timeout"), diags),
 		MaxRetries:        defaultMaxRetries,
 		MaxConcurrentRuns: defaultMaxConcurrentRuns,
 	}

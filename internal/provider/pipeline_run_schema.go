@@ -129,12 +129,12 @@ func (r *pipelineRunResource) Schema(ctx context.Context, _ resource.SchemaReque
 						Validators:          finalTasksValidators,
 					},
 					"quiet_period": schema.StringAttribute{
-						Optional: true, Computed: true, CustomType: durationType{}, Default: stringdefault.StaticString(defaultQuietPeriod),
+						Optional: true, Computed: true, CustomType: durationType{}, Default: stringdefault.StaticString(defaultQuietPeriod.String()),
 						MarkdownDescription: quietPeriodDescription,
 						PlanModifiers:       []planmodifier.String{keepEqualDuration{}},
 					},
 					"poll_interval": schema.StringAttribute{
-						Optional: true, Computed: true, CustomType: durationType{}, Default: stringdefault.StaticString(defaultPollInterval),
+						Optional: true, Computed: true, CustomType: durationType{}, Default: stringdefault.StaticString(defaultPollInterval.String()),
 						MarkdownDescription: pollIntervalDescription,
 						PlanModifiers:       []planmodifier.String{keepEqualDuration{}},
 						Validators:          []validator.String{durationValidator{atLeast: minPollInterval}},
