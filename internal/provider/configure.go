@@ -123,7 +123,6 @@ func (p *ylemProvider) Configure(ctx context.Context, req provider.ConfigureRequ
 		cfg.UserAgent = p.userAgent(req.TerraformVersion)
 		cfg.RetryWait = p.retryWait
 		cfg.Logger = newLogger()
-		a.scopes = cfg.Scopes
 		var err error
 		if a.client, err = ylem.New(cfg); err != nil {
 			resp.Diagnostics.AddError("The provider's configuration cannot work", err.Error())
