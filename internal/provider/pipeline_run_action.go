@@ -60,7 +60,7 @@ func (a *pipelineRunAction) Schema(_ context.Context, _ action.SchemaRequest, re
 			},
 			"input": schema.StringAttribute{
 				Optional:            true,
-				MarkdownDescription: inputDescription + " Conflicts with `input_wo`.",
+				MarkdownDescription: inputDescription + " Conflicts with `input_wo`. Unset: none.",
 				Validators:          []validator.String{inputValidator{}, stringvalidator.ConflictsWith(path.MatchRoot("input_wo"))},
 			},
 			"input_wo": schema.StringAttribute{
@@ -68,7 +68,7 @@ func (a *pipelineRunAction) Schema(_ context.Context, _ action.SchemaRequest, re
 				MarkdownDescription: "The same as `input`, for secrets in ephemeral values, which Terraform keeps out of its plans. Conflicts with `input`. Example: " +
 					"`jsonencode({ token = var.token })`, with an ephemeral variable. An `action_trigger` delivers it with every version of Terraform. " +
 					"`terraform apply -invoke` does so up to Terraform 1.15; from 1.16 on, Terraform removes ephemeral values from what it invokes, and the " +
-					"provider cannot see that they are missing: the run starts without an input. Use a `sensitive` variable there instead; Terraform stores its value in saved plans.",
+					"provider cannot see that they are missing: the run starts without an input. Use a `sensitive` variable there instead; Terraform stores its value in saved plans. Unset: none.",
 				Validators: []validator.String{inputValidator{}},
 			},
 			"wait_for_completion": schema.BoolAttribute{
@@ -109,7 +109,7 @@ func (a *pipelineRunAction) Schema(_ context.Context, _ action.SchemaRequest, re
 			},
 			"timeout": schema.StringAttribute{
 				Optional:            true,
-				MarkdownDescription: "How long to wait for the run, as a duration such as `45m`. Defaults to `20m`.",
+				MarkdownDescription: "How long to wait for the run, as a duration such as `45m`. Unset: `20m`.",
 				Validators:          []validator.String{durationValidator{}},
 			},
 		},
@@ -129,9 +129,8 @@ func (a *pipelineRunAction) ValidateConfig(ctx context.Context, req action.Valid
 func (a *pipelineRunAction) Invoke(ctx context.Context, req action.InvokeRequest, resp *action.InvokeResponse) {
 	var m pipelineRunActionModel
 	resp.Diagnostics.Append(req.Config.Get(ctx, &m)...)
-	if !req.Config.Raw.IsFullyKnown() { // an unknown input would be none
-		resp.Diagnostics.AddError("The action's configuration is not known yet", "No run was started: an argument of the action has no known value. "+
-			"Apply what it depends on first.")
+	if !req.Config.Raw.IsFullyKnown() { // Terraform does not do this; an unknown input would be none
+		resp.Diagnostics.AddError("Unexpected error", "No run was started: the action was invoked with an argument whose value is not known yet.")
 	}
 	if resp.Diagnostics.HasError() || !a.api.ready(&resp.Diagnostics) {
 		return
@@ -164,7 +163,7 @@ func (a *pipelineRunAction) run(ctx context.Context, m pipelineRunActionModel, p
 	const afterInterrupt = "Invoking the action again starts another run: check this one in Ylem."
 	if !m.WaitForCompletion.ValueBool() {
 		if ctx.Err() != nil { // then there is no progress to name the run
-			diags.AddError("Interrupted while the run was being started", fmt.Sprintf(
+			diags.AddError("Interrupted", fmt.Sprintf(
 				"Run %s of pipeline %s was started and continues in Ylem. %s", run.UUID, m.PipelineUUID.ValueString(), afterInterrupt))
 		}
 		return diags
