@@ -174,7 +174,7 @@ func (a *pipelineRunAction) run(ctx context.Context, m pipelineRunActionModel, p
 	progress("Started run %s of pipeline %s.", run.RunUUID, m.PipelineUUID.ValueString())
 	if !m.WaitForCompletion.ValueBool() {
 		if ctx.Err() != nil { // then there is no progress to name the run
-			diags.AddError("Interrupted while the run was being started", fmt.Sprintf(
+			diags.AddError("Interrupted", fmt.Sprintf(
 				"Run %s of pipeline %s was started and continues in Ylem. %s", run.RunUUID, m.PipelineUUID.ValueString(), next[invoking][waitInterrupted]))
 		}
 		return diags
