@@ -56,8 +56,8 @@ type Client struct {
 	tokens     tokenSource
 	slots      *semaphore.Weighted // for run requests
 	slotCount  int64
-	skew       *atomic.Int64 // the server's clock minus ours, in nanoseconds
-	secrets    []string      // never shown
+	clock      *serverClock
+	secrets    []string // never shown
 	shared     Flights[any]
 	logger     *slog.Logger
 }
@@ -83,7 +83,7 @@ func New(cfg Config) (*Client, error) {
 		maxRetries: cfg.MaxRetries,
 		retryWait:  cfg.RetryWait,
 		slotCount:  max(cfg.MaxConcurrentRuns, 1),
-		skew:       new(atomic.Int64),
+		clock:      new(serverClock),
 		secrets:    slices.AppendSeq([]string{cfg.ClientSecret}, maps.Values(cfg.Headers)),
 		logger:     cfg.Logger,
 	}
@@ -94,7 +94,7 @@ func New(cfg Config) (*Client, error) {
 		c.logger = slog.New(slog.DiscardHandler)
 	}
 	c.slots = semaphore.NewWeighted(c.slotCount)
-	reads, starts := newTransports(cfg, c.skew, c.logger)
+	reads, starts := newTransports(cfg, c.clock, c.logger)
 	c.reads = &http.Client{Transport: reads, Timeout: cfg.RequestTimeout}
 	c.starts = &http.Client{Transport: starts, Timeout: cfg.RequestTimeout}
 	c.tokens.fetch = c.fetchToken(cfg)
@@ -135,14 +135,10 @@ func (c *Client) Now(ctx context.Context) (time.Time, error) {
 }
 
 // LastKnownNow is Now without a request: by the local clock as long as nothing was sent.
-func (c *Client) LastKnownNow() time.Time { return c.serverTime(time.Now()) }
-
-func (c *Client) serverTime(local time.Time) time.Time {
-	return local.Add(time.Duration(c.skew.Load())).UTC()
-}
+func (c *Client) LastKnownNow() time.Time { return c.clock.at(time.Now()) }
 
 // Skew is the server's clock minus ours.
-func (c *Client) Skew() time.Duration { return time.Duration(c.skew.Load()) }
+func (c *Client) Skew() time.Duration { return time.Duration(c.clock.skew.Load()) }
 
 // Scope is what the current token may do, as the server says; "" if it does not, or there is no token.
 func (c *Client) Scope() string { return c.tokens.scope() }
@@ -193,7 +189,7 @@ func ReadShared[T any](ctx context.Context, c *Client, r Request, decode func(*A
 // answer is awaited for a little longer.
 func (c *Client) Start(ctx context.Context, r Request, decode func(*Answer) error) (sentAt time.Time, err error) {
 	var last outcome
-	var sentLocal time.Time
+	var sent *sending
 	err = c.repeat(ctx, retryUnstarted, func(ctx context.Context, alone bool) (outcome, error) {
 		slots := int64(1)
 		if alone {
@@ -213,20 +209,18 @@ func (c *Client) Start(ctx context.Context, r Request, decode func(*Answer) erro
 		if err != nil {
 			return last, err
 		}
-		sending, sent, end := outlive(ctx)
+		var end func()
+		ctx, sent, end = c.outlive(ctx)
 		defer end()
-		last, err = c.attempt(sending, c.starts, r, token, decode)
-		if at := sent.Load(); at != nil {
-			sentLocal = *at
-			last.inFlight = last.status == 0
-		}
+		last, err = c.attempt(ctx, c.starts, r, token, decode)
+		last.inFlight = last.status == 0 && sent.connected.Load()
 		if last.status == http.StatusUnauthorized {
 			c.tokens.discard(token)
 		}
 		return last, err
 	})
-	if !sentLocal.IsZero() {
-		sentAt = c.serverTime(sentLocal)
+	if sent != nil {
+		sentAt = sent.atServer(c.clock)
 	}
 	if e, ok := errors.AsType[*Error](err); ok && e.Op == r.Op {
 		e.MaybeStarted, e.Deadlock, e.SentAt = maybeStarted(last), deadlock(last), sentAt
@@ -234,24 +228,49 @@ func (c *Client) Start(ctx context.Context, r Request, decode func(*Answer) erro
 	return sentAt, err
 }
 
+// sending is the connection that a run request was sent over.
+type sending struct {
+	connected atomic.Bool
+	at        atomic.Pointer[time.Time] // when, by our clock
+	before    atomic.Pointer[time.Time] // by the server's, as far as it was known then
+}
+
+// atServer is when the request was sent, by the server's clock and no later than it was. Answers are dated in whole seconds:
+// the one to the request says that it was sent before, an earlier one how long before.
+func (s *sending) atServer(clock *serverClock) (at time.Time) {
+	if local := s.at.Load(); local != nil {
+		at = clock.at(*local)
+	}
+	if before := s.before.Load(); before != nil && before.After(at) && !before.After(clock.at(time.Now())) {
+		at = *before
+	}
+	return at
+}
+
 // outlive returns a context for sending that outlives ctx by answerGrace if a connection has been made when ctx ends.
-// sent is when that was, by our clock.
-func outlive(ctx context.Context) (sending context.Context, sent *atomic.Pointer[time.Time], end func()) {
-	sent = new(atomic.Pointer[time.Time])
-	sending, cancel := context.WithCancelCause(context.WithoutCancel(ctx))
+func (c *Client) outlive(ctx context.Context) (_ context.Context, sent *sending, end func()) {
+	sent = new(sending)
+	outliving, cancel := context.WithCancelCause(context.WithoutCancel(ctx))
 	stop := context.AfterFunc(ctx, func() {
-		if sent.Load() == nil {
+		if !sent.connected.Load() {
 			cancel(context.Cause(ctx))
 			return
 		}
 		time.AfterFunc(answerGrace, func() { cancel(context.Cause(ctx)) })
 	})
-	sending = httptrace.WithClientTrace(sending, &httptrace.ClientTrace{
+	outliving = httptrace.WithClientTrace(outliving, &httptrace.ClientTrace{
 		// Over HTTP/1.1, net/http looks for another connection only if it wrote nothing to the last one.
-		GetConn: func(string) { sent.Store(nil) },
-		GotConn: func(httptrace.GotConnInfo) { sent.Store(new(time.Now())) },
+		GetConn: func(string) { sent.connected.Store(false) },
+		GotConn: func(httptrace.GotConnInfo) {
+			now := time.Now()
+			sent.at.Store(&now)
+			if c.clock.known.Load() {
+				sent.before.Store(new(c.clock.at(now)))
+			}
+			sent.connected.Store(true)
+		},
 	})
-	return sending, sent, func() { stop(); cancel(nil) }
+	return outliving, sent, func() { stop(); cancel(nil) }
 }
 
 // attempt sends a request once.
