@@ -36,8 +36,8 @@ func main() {
 	}
 }
 
-// limitLogs has only those lines written that Terraform shows. Unless told otherwise, the framework writes all of them,
-// down to each step of its own, for Terraform to read and to drop: half the time of a plan with many data sources.
+// limitLogs has only those lines written that Terraform shows. By default, the framework writes each of its steps, and
+// Terraform reads and drops them: half the time of a plan with many data sources.
 func limitLogs() {
 	level := cmp.Or(os.Getenv("TF_LOG_PROVIDER"), os.Getenv("TF_LOG"), "OFF")
 	if strings.EqualFold(level, "JSON") { // everything, in another form

@@ -13,7 +13,7 @@ import (
 	"github.com/ylem-co/terraform-provider-ylem/internal/ylemtest"
 )
 
-// demo is what the steps work with. Each step drives terraform, tells what happened, and checks it against what the
+// demo is what the steps work with. Each step runs terraform, prints what happened, and checks it against what the
 // sandbox saw.
 type demo struct {
 	*workspace
@@ -21,7 +21,7 @@ type demo struct {
 	clock *ylemtest.Clock // ylem's
 }
 
-// chdir has terraform work on the configuration in which runs are waited for.
+// chdir makes terraform use the configuration that waits for its runs.
 const chdir = "-chdir=waiting"
 
 func demonstrate(ctx context.Context) (err error) {
@@ -41,7 +41,7 @@ func demonstrate(ctx context.Context) (err error) {
 	}
 	d := &demo{workspace: w, ylem: server, clock: clock}
 	for _, step := range []func(context.Context) error{
-		d.firstApply, d.secondPlan, d.newTrigger, d.waitedFor, d.failed, d.outlasted, d.resumed, d.destroy,
+		d.firstApply, d.secondPlan, d.newTrigger, d.waits, d.failed, d.outlasted, d.resumed, d.destroy,
 	} {
 		if err := step(ctx); err != nil {
 			return err
@@ -83,7 +83,7 @@ func (d *demo) firstApply(ctx context.Context) error {
 	// Terraform starts both at once: which one comes first varies.
 	slices.SortFunc(runs, func(a, b ylemtest.Run) int { return strings.Compare(a.PipelineUUID, b.PipelineUUID) })
 	for _, run := range runs {
-		if err := d.tell(ctx, run, state); err != nil {
+		if err := d.describe(ctx, run, state); err != nil {
 			return err
 		}
 	}
@@ -122,18 +122,18 @@ func (d *demo) newTrigger(ctx context.Context) error {
 		return fmt.Errorf("run %s of pipeline %s is no second import of the orders", again.UUID, again.PipelineUUID)
 	}
 	say("")
-	return d.tell(ctx, again, state)
+	return d.describe(ctx, again, state)
 }
 
-// waitedFor waits for a run that succeeds.
-func (d *demo) waitedFor(ctx context.Context) error {
+// waits runs a pipeline that succeeds, and waits for it.
+func (d *demo) waits(ctx context.Context) error {
 	say("\n4. Wait for a run: the apply ends when the import has ended, and knows how that went.")
 	changeQuery(d.ylem, func(query *ylemtest.Task) { query.Duration = 1200 * time.Millisecond })
 	before := len(d.ylem.Requests(ylemtest.RouteLogs))
 	if _, err := d.terraformSays(ctx, []string{"Creation complete", "Apply complete!"}, chdir, "apply", "-auto-approve", "-input=false"); err != nil {
 		return err
 	}
-	return d.tellNightly(ctx, 4, before)
+	return d.describeNightly(ctx, 4, before)
 }
 
 // failed has the next run fail.
@@ -196,7 +196,7 @@ func (d *demo) resumed(ctx context.Context) error {
 		chdir, "apply", "-auto-approve", "-input=false"); err != nil {
 		return err
 	}
-	return d.tellNightly(ctx, 6, before)
+	return d.describeNightly(ctx, 6, before)
 }
 
 // destroy forgets the runs.
@@ -212,7 +212,7 @@ func (d *demo) destroy(ctx context.Context) error {
 	return err
 }
 
-// summary tells what the sandbox saw, and that it refused nothing.
+// summary prints what the sandbox saw, and checks that it refused nothing.
 func (d *demo) summary() error {
 	counts := map[ylemtest.Route]int{}
 	for _, request := range d.ylem.Requests() {
@@ -291,7 +291,7 @@ func showDiagnostic(output, summary string) error {
 	return nil
 }
 
-// expectRuns returns the runs that the sandbox started, of which there must be so many, each by one request.
+// expectRuns returns the runs that the sandbox started: there must be n, each started by one request.
 func (d *demo) expectRuns(n int) ([]ylemtest.Run, error) {
 	runs, requests := d.ylem.Runs(""), d.ylem.Requests(ylemtest.RouteRun)
 	if len(runs) != n || len(requests) != n {
@@ -300,7 +300,7 @@ func (d *demo) expectRuns(n int) ([]ylemtest.Run, error) {
 	return runs, nil
 }
 
-// nightly finds the run in the state of the configuration in which runs are waited for, as it must stand there.
+// nightly finds the run in the state of the configuration that waits for its runs, and checks how it is recorded there.
 func (d *demo) nightly(ctx context.Context, run ylemtest.Run, tainted bool, statuses ...string) (took time.Duration, err error) {
 	s, err := d.state(ctx, chdir)
 	if err != nil {
@@ -314,28 +314,29 @@ func (d *demo) nightly(ctx context.Context, run ylemtest.Run, tainted bool, stat
 	return 0, fmt.Errorf("the state does not hold run %s as %q (tainted: %t): %+v", run.UUID, statuses, tainted, s.Values)
 }
 
-// tellNightly tells about a run that was waited for: the latest, of so many. before is how often the log had been
-// looked at before.
-func (d *demo) tellNightly(ctx context.Context, runs, before int) error {
+// describeNightly prints the end of the newest of this many runs, which terraform has waited for. before is the number
+// of log requests until then.
+func (d *demo) describeNightly(ctx context.Context, runs, before int) error {
 	all, err := d.expectRuns(runs)
 	if err != nil {
 		return err
 	}
-	run, looks := all[runs-1], len(d.ylem.Requests(ylemtest.RouteLogs))-before
-	if rows := d.ylem.Rows(run.UUID); len(rows) != len(run.Tasks) || looks < 1 {
-		return fmt.Errorf("run %s had reported %d of %d tasks when the apply ended, after %d looks at the log", run.UUID, len(rows), len(run.Tasks), looks)
+	run, polls := all[runs-1], len(d.ylem.Requests(ylemtest.RouteLogs))-before
+	if rows := d.ylem.Rows(run.UUID); len(rows) != len(run.Tasks) || polls < 1 {
+		return fmt.Errorf("run %s had reported %d of %d tasks when the apply ended, after %d requests for the log", run.UUID, len(rows), len(run.Tasks), polls)
 	}
 	took, err := d.nightly(ctx, run, false, "succeeded")
 	if err != nil {
 		return err
 	}
 	say("\n   ylem_pipeline_run.nightly is run %s: it succeeded, and its %d tasks took %s. Terraform polled the log %d times.",
-		run.UUID, len(run.Tasks), took, looks)
+		run.UUID, len(run.Tasks), took, polls)
 	return nil
 }
 
-// tell waits for a run to end and tells about it. The state must know it, and its input must have arrived as it is.
-func (d *demo) tell(ctx context.Context, run ylemtest.Run, s state) error {
+// describe waits for a run to end and prints a line about it. The state must hold it, and its input must have arrived
+// unchanged.
+func (d *demo) describe(ctx context.Context, run ylemtest.Run, s state) error {
 	address, known := "", false
 	for _, r := range s.Values.RootModule.Resources {
 		if r.Mode != "managed" || r.Values.ID != run.UUID {

@@ -59,7 +59,7 @@ func pipelines() []ylemtest.Pipeline {
 }
 
 // newYlem starts a Ylem with the pipelines and a past: orders are imported every night of the first quarter of
-// 2024, slower from month to month and three times in vain, and all pipelines ran on the last seven days.
+// 2024, more slowly each month and with three failures, and all pipelines ran on each of the last seven days.
 func newYlem(opts ...ylemtest.Option) (*ylemtest.Server, ylemtest.Client) {
 	s := ylemtest.NewServer(opts...)
 	for _, p := range pipelines() {

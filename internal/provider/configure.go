@@ -123,7 +123,6 @@ func (p *ylemProvider) Configure(ctx context.Context, req provider.ConfigureRequ
 		cfg.UserAgent = p.userAgent(req.TerraformVersion)
 		cfg.RetryWait = p.retryWait
 		cfg.Logger = newLogger()
-		a.scopes = cfg.Scopes
 		var err error
 		if a.client, err = ylem.New(cfg); err != nil {
 			resp.Diagnostics.AddError("The provider's configuration cannot work", err.Error())
@@ -192,7 +191,7 @@ func (m *providerModel) clientConfig(ctx context.Context, diags *diag.Diagnostic
 		BaseURL:           cmp.Or(m.APIURL.ValueString(), os.Getenv(envURL)),
 		ClientID:          credential("client_id", "ID", m.ClientID, envClientID, diags),
 		ClientSecret:      credential("client_secret", "secret", m.ClientSecret, envClientSecret, diags),
-		RequestTimeout:    m.RequestTimeout.or(defaultRequestTimeout),
+		RequestTimeout:    m.RequestTimeout.or(defaultRequestTimeout, path.Root("request_timeout"), diags),
 		MaxRetries:        defaultMaxRetries,
 		MaxConcurrentRuns: defaultMaxConcurrentRuns,
 	}

@@ -10,6 +10,7 @@ import (
 	"github.com/hashicorp/terraform-plugin-framework/attr"
 	"github.com/hashicorp/terraform-plugin-framework/attr/xattr"
 	"github.com/hashicorp/terraform-plugin-framework/diag"
+	"github.com/hashicorp/terraform-plugin-framework/path"
 	"github.com/hashicorp/terraform-plugin-framework/resource/schema/planmodifier"
 	"github.com/hashicorp/terraform-plugin-framework/schema/validator"
 	"github.com/hashicorp/terraform-plugin-framework/types/basetypes"
@@ -86,12 +87,17 @@ func (d duration) ValidateAttribute(_ context.Context, req xattr.ValidateAttribu
 	}
 }
 
-// or is the duration, or fallback where it is not set.
-func (d duration) or(fallback time.Duration) time.Duration {
-	if parsed, err := time.ParseDuration(d.ValueString()); err == nil {
-		return parsed
+// or is the duration, or fallback if it is not set. A value that was unknown while it was validated is checked here.
+func (d duration) or(fallback time.Duration, at path.Path, diags *diag.Diagnostics) time.Duration {
+	if d.ValueString() == "" {
+		return fallback
 	}
-	return fallback
+	if err := checkDuration(d.ValueString(), 0); err != nil {
+		refuse(diags, at, "Invalid duration", durationForm, err)
+		return fallback
+	}
+	parsed, _ := time.ParseDuration(d.ValueString())
+	return parsed
 }
 
 // durationValidator checks what the type does not: a minimum, and durations that are plain strings, as in the timeouts block.

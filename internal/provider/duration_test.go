@@ -5,6 +5,8 @@ import (
 	"time"
 
 	"github.com/hashicorp/terraform-plugin-framework-timetypes/timetypes"
+	"github.com/hashicorp/terraform-plugin-framework/diag"
+	"github.com/hashicorp/terraform-plugin-framework/path"
 	"github.com/hashicorp/terraform-plugin-framework/resource/schema/planmodifier"
 	"github.com/hashicorp/terraform-plugin-framework/types"
 )
@@ -50,17 +52,21 @@ func TestDurationsThatAreNotSetStayAsPlanned(t *testing.T) {
 
 func TestDurationOrDefault(t *testing.T) {
 	t.Parallel()
-	for want, d := range map[time.Duration]duration{
-		time.Hour:   {},
-		time.Minute: durationOf("60s"),
+	for name, test := range map[string]struct {
+		value  duration
+		want   time.Duration
+		errors int
+	}{
+		"not set":  {duration{}, time.Hour, 0},
+		"unknown":  {duration{timetypes.NewGoDurationUnknown()}, time.Hour, 0},
+		"set":      {durationOf("60s"), time.Minute, 0},
+		"in days":  {durationOf("7d"), time.Hour, 1}, // was unknown while it was validated
+		"negative": {durationOf("-1s"), time.Hour, 1},
 	} {
-		if got := d.or(time.Hour); got != want {
-			t.Errorf("%s is %s, want %s", d, got, want)
+		var diags diag.Diagnostics
+		if got := test.value.or(time.Hour, path.Root("lookback"), &diags); got != test.want || diags.ErrorsCount() != test.errors {
+			t.Errorf("%s: %s, want %s: %v", name, got, test.want, diags)
 		}
-	}
-	unknown := duration{timetypes.NewGoDurationUnknown()}
-	if got := unknown.or(time.Hour); got != time.Hour {
-		t.Errorf("unknown is %s", got)
 	}
 }
 

@@ -3,11 +3,13 @@ package provider
 import (
 	"context"
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/hashicorp/terraform-plugin-framework-validators/stringvalidator"
 	"github.com/hashicorp/terraform-plugin-framework/action"
 	"github.com/hashicorp/terraform-plugin-framework/action/schema"
+	"github.com/hashicorp/terraform-plugin-framework/diag"
 	"github.com/hashicorp/terraform-plugin-framework/path"
 	"github.com/hashicorp/terraform-plugin-framework/schema/validator"
 	"github.com/hashicorp/terraform-plugin-framework/types"
@@ -26,7 +28,7 @@ func newPipelineRunAction() action.Action {
 
 type pipelineRunAction struct {
 	api       api
-	heartbeat time.Duration // the longest silence while a run is waited for
+	heartbeat time.Duration // the longest silence while waiting for a run
 }
 
 type pipelineRunActionModel struct {
@@ -37,7 +39,7 @@ type pipelineRunActionModel struct {
 	Completion        types.Object `tfsdk:"completion"`
 	OnFailure         types.String `tfsdk:"on_failure"`
 	OnTimeout         types.String `tfsdk:"on_timeout"`
-	Timeout           types.String `tfsdk:"timeout"`
+	Timeout           duration     `tfsdk:"timeout"`
 }
 
 func (a *pipelineRunAction) Metadata(_ context.Context, req action.MetadataRequest, resp *action.MetadataResponse) {
@@ -58,14 +60,15 @@ func (a *pipelineRunAction) Schema(_ context.Context, _ action.SchemaRequest, re
 			},
 			"input": schema.StringAttribute{
 				Optional:            true,
-				MarkdownDescription: inputDescription + " Not together with `input_wo`. Unset: none.",
+				MarkdownDescription: inputDescription + " Conflicts with `input_wo`.",
 				Validators:          []validator.String{inputValidator{}, stringvalidator.ConflictsWith(path.MatchRoot("input_wo"))},
 			},
 			"input_wo": schema.StringAttribute{
 				Optional: true, // and write-only: see server.GetProviderSchema
-				MarkdownDescription: "The same as `input`, for secrets in ephemeral values, which Terraform keeps out of its plans. Example: " +
-					"`jsonencode({ token = var.token })`, with an ephemeral variable. An `action_trigger` delivers them; for `terraform apply -invoke`, Terraform leaves ephemeral " +
-					"values out (seen with a development build of Terraform 1.17), and the run gets no input: use a `sensitive` variable there. Unset: none.",
+				MarkdownDescription: "The same as `input`, for secrets in ephemeral values, which Terraform keeps out of its plans. Conflicts with `input`. Example: " +
+					"`jsonencode({ token = var.token })`, with an ephemeral variable. An `action_trigger` delivers it with every version of Terraform. " +
+					"`terraform apply -invoke` does so up to Terraform 1.15; from 1.16 on, Terraform removes ephemeral values from what it invokes, and the " +
+					"provider cannot see that they are missing: the run starts without an input. Use a `sensitive` variable there instead; Terraform stores its value in saved plans.",
 				Validators: []validator.String{inputValidator{}},
 			},
 			"wait_for_completion": schema.BoolAttribute{
@@ -84,11 +87,12 @@ func (a *pipelineRunAction) Schema(_ context.Context, _ action.SchemaRequest, re
 					},
 					"quiet_period": schema.StringAttribute{
 						Optional:            true,
+						CustomType:          durationType{},
 						MarkdownDescription: quietPeriodDescription,
-						Validators:          []validator.String{durationValidator{}},
 					},
 					"poll_interval": schema.StringAttribute{
 						Optional:            true,
+						CustomType:          durationType{},
 						MarkdownDescription: pollIntervalDescription,
 						Validators:          []validator.String{durationValidator{atLeast: minPollInterval}},
 					},
@@ -106,8 +110,8 @@ func (a *pipelineRunAction) Schema(_ context.Context, _ action.SchemaRequest, re
 			},
 			"timeout": schema.StringAttribute{
 				Optional:            true,
-				MarkdownDescription: "How long the run is waited for, as a duration such as `45m`. Unset: `20m`.",
-				Validators:          []validator.String{durationValidator{}},
+				CustomType:          durationType{},
+				MarkdownDescription: "How long to wait for the run, as a duration such as `45m`. Defaults to `20m`.",
 			},
 		},
 	}
@@ -118,36 +122,49 @@ func (a *pipelineRunAction) Configure(_ context.Context, req action.ConfigureReq
 }
 
 func (a *pipelineRunAction) ValidateConfig(ctx context.Context, req action.ValidateConfigRequest, resp *action.ValidateConfigResponse) {
-	var timeout types.String
+	var timeout duration
 	resp.Diagnostics.Append(req.Config.GetAttribute(ctx, path.Root("timeout"), &timeout)...)
-	newQuietPeriodCheck(ctx, req.Config, &resp.Diagnostics).refuse(timeout, &resp.Diagnostics)
+	newQuietPeriodCheck(ctx, req.Config, &resp.Diagnostics).refuse(timeout.StringValue, &resp.Diagnostics)
 }
 
 func (a *pipelineRunAction) Invoke(ctx context.Context, req action.InvokeRequest, resp *action.InvokeResponse) {
 	var m pipelineRunActionModel
 	resp.Diagnostics.Append(req.Config.Get(ctx, &m)...)
+	if !req.Config.Raw.IsFullyKnown() { // an unknown input would be none
+		resp.Diagnostics.AddError("The action's configuration is not known yet", "No run was started: an argument of the action has no known value. "+
+			"Apply what it depends on first.")
+	}
 	if resp.Diagnostics.HasError() || !a.api.ready(&resp.Diagnostics) {
-		return
-	}
-	completion, pollInterval := completionFrom(ctx, m.Completion, &resp.Diagnostics)
-	timeout := defaultTimeout
-	if s := m.Timeout.ValueString(); s != "" {
-		timeout = durationFrom(s, path.Root("timeout"), &resp.Diagnostics)
-	}
-	if resp.Diagnostics.HasError() {
-		return
-	}
-
-	run, ok := a.api.start(ctx, m.PipelineUUID.ValueString(), m.Input, m.InputWO, m.WaitForCompletion.ValueBool(), &resp.Diagnostics)
-	if !ok {
 		return
 	}
 	progress := func(format string, arguments ...any) {
 		resp.SendProgress(action.InvokeProgressEvent{Message: fmt.Sprintf(format, arguments...)})
 	}
+	resp.Diagnostics.Append(a.run(ctx, m, progress)...)
+	for _, warning := range resp.Diagnostics.Warnings() { // Terraform 1.16 drops those of triggered actions
+		progress("Warning: %s: %s", warning.Summary(), strings.Join(strings.Fields(warning.Detail()), " "))
+	}
+}
+
+// run starts a run, and waits for it if asked to.
+func (a *pipelineRunAction) run(ctx context.Context, m pipelineRunActionModel, progress func(format string, arguments ...any)) (diags diag.Diagnostics) {
+	completion, pollInterval := completionFrom(ctx, m.Completion, &diags)
+	timeout := m.Timeout.or(defaultTimeout, path.Root("timeout"), &diags)
+	if diags.HasError() {
+		return diags
+	}
+
+	run, ok := a.api.start(ctx, m.PipelineUUID.ValueString(), m.Input, m.InputWO, m.WaitForCompletion.ValueBool(), &diags)
+	if !ok {
+		return diags
+	}
 	progress("Started run %s of pipeline %s.", run.UUID, m.PipelineUUID.ValueString())
 	if !m.WaitForCompletion.ValueBool() {
-		return
+		if ctx.Err() != nil { // then there is no progress to name the run
+			diags.AddError("Interrupted while the run was being started", fmt.Sprintf(
+				"Run %s of pipeline %s was started and continues in Ylem. %s", run.UUID, m.PipelineUUID.ValueString(), next[invoking][waitInterrupted]))
+		}
+		return diags
 	}
 
 	begin, tick := time.Now(), a.heartbeat/15
@@ -160,5 +177,6 @@ func (a *pipelineRunAction) Invoke(ctx context.Context, req action.InvokeRequest
 		progress("Run %s: %s after %s, %s.", run.UUID, p.Status, time.Since(begin).Round(time.Second), reported(p))
 	}}
 	started := follow.Run{PipelineUUID: m.PipelineUUID.ValueString(), RunUUID: run.UUID, TriggeredAt: run.TriggeredAt}
-	a.api.wait(ctx, started, options, timeout).report(invoking, m.OnFailure.ValueString(), m.OnTimeout.ValueString(), &resp.Diagnostics)
+	a.api.wait(ctx, started, options, timeout).report(invoking, m.OnFailure.ValueString(), m.OnTimeout.ValueString(), &diags)
+	return diags
 }

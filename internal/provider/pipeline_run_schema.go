@@ -21,22 +21,23 @@ import (
 	"github.com/hashicorp/terraform-plugin-framework/types"
 )
 
-// Descriptions that the resource and the action share: both start a run and wait for it.
+// Descriptions that the resource and the action share.
 const (
-	inputDescription = "What the pipeline's *External trigger* task receives, byte for byte: usually JSON, written as " +
-		"`jsonencode({ day = \"2024-01-31\" })`, but any text will do, up to 65,535 bytes."
-	waitDescription = "`true` waits until the run has finished. Also needs the scope `stats:read`. Unset: `false`."
+	inputDescription = "What the pipeline's *External trigger* task receives, byte for byte, up to 65,535 bytes: usually JSON, written as " +
+		"`jsonencode({ day = \"2024-01-31\" })`, but any text will do."
+	waitDescription = "Whether to wait until the run has ended. Also needs the scope `stats:read`. Defaults to `false`."
 
-	completionDescription = "How the end of the run is recognized. Ylem does not report a status for a run: it only logs the tasks that have finished, " +
-		"not how many there are. A failed task always ends the run. Unset: the defaults below."
-	finalTasksDescription = "UUIDs of the tasks that end the pipeline, one for each branch, at least one, such as `[\"449c3c47-427e-465e-b1d2-0bf257b714e4\"]`: the run has succeeded " +
-		"as soon as all of them have reported. Unset: it has succeeded once no task has reported for `quiet_period`."
-	quietPeriodDescription = "The run counts as succeeded once no task has reported for this long, as a duration such as `2m`. Make it longer than the pipeline's " +
-		"longest task, or set `final_task_uuids`, which is exact. Must be shorter than the timeout of the wait. Unset: `30s`."
-	pollIntervalDescription = "Time between two polls of the log, as a duration such as `10s`, at least `100ms`. Unset: `5s`."
+	completionDescription = "How the end of the run is recognized: exactly if you name the final tasks, otherwise by a period of silence. Ylem does not report a status " +
+		"for a run; it only logs the tasks that have finished. A failed task always ends the run."
+	finalTasksDescription = "UUIDs of the tasks that end the pipeline, one for each branch, such as `[\"449c3c47-427e-465e-b1d2-0bf257b714e4\"]`: the run has succeeded " +
+		"as soon as all of them have reported. After a for-each, tasks report once for each item, so `quiet_period` must pass as well. Without it, the run counts as " +
+		"succeeded after `quiet_period`."
+	quietPeriodDescription = "How long no task must report for the run to count as succeeded, as a duration such as `2m`. This is a guess: one task runner serves all " +
+		"pipelines of a server, so make it longer than the longest task of any pipeline, or set `final_task_uuids`. Must be shorter than the timeout. Defaults to `30s`."
+	pollIntervalDescription = "Time between two polls of the log, as a duration such as `10s`, at least `100ms`. Defaults to `5s`."
 
-	onFailureDescription = "What happens when the run fails while it is being waited for: `error` or `warn`. Unset: `error`."
-	onTimeoutDescription = "What happens when the run takes longer than the timeout: `error` or `warn`; the run itself continues. Unset: `error`."
+	onFailureDescription = "What a failed run is: an `error` or a warning (`warn`). Defaults to `error`."
+	onTimeoutDescription = "What it is if the run takes longer than the timeout: an `error` or a warning (`warn`). The run itself continues. Defaults to `error`."
 )
 
 // finalTasksValidators check final_task_uuids.
@@ -47,15 +48,15 @@ var finalTasksValidators = []validator.Set{
 // taskRunObject is the shape of an element of task_runs.
 var taskRunObject = schema.NestedAttributeObject{Attributes: map[string]schema.Attribute{
 	"task_uuid":     schema.StringAttribute{Computed: true, MarkdownDescription: "UUID of the task."},
-	"task_run_uuid": schema.StringAttribute{Computed: true, MarkdownDescription: "UUID of this run of the task; null when Ylem does not report it."},
+	"task_run_uuid": schema.StringAttribute{Computed: true, MarkdownDescription: "UUID of this run of the task; null if Ylem does not report it."},
 	"task_type":     schema.StringAttribute{Computed: true, MarkdownDescription: "Type of the task, such as `query`; null until it has reported."},
-	"state":         schema.StringAttribute{Computed: true, MarkdownDescription: "`pending`, `succeeded` or `failed`."},
-	"is_successful": schema.BoolAttribute{Computed: true, MarkdownDescription: "Whether the task succeeded; null until it has reported."},
+	"state":         schema.StringAttribute{Computed: true, MarkdownDescription: "`pending`, `succeeded`, `failed`, or `unknown` if Ylem does not report how the task ended."},
+	"is_successful": schema.BoolAttribute{Computed: true, MarkdownDescription: "Whether the task succeeded; null until it has reported, or if Ylem does not report it."},
 	"duration":      schema.Int64Attribute{Computed: true, MarkdownDescription: "How long the task took, in milliseconds, such as `120`; null until it has reported."},
 	"executed_at":   schema.StringAttribute{Computed: true, MarkdownDescription: "When the task was executed, RFC 3339, UTC; null until it has reported."},
 	"errors": schema.ListNestedAttribute{
 		Computed:            true,
-		MarkdownDescription: "Errors that the task reports; empty when it succeeded.",
+		MarkdownDescription: "Errors that the task reports; empty if it succeeded.",
 		NestedObject: schema.NestedAttributeObject{Attributes: map[string]schema.Attribute{
 			"code":     schema.Int64Attribute{Computed: true, MarkdownDescription: "Ylem's error code, such as `200`."},
 			"severity": schema.StringAttribute{Computed: true, MarkdownDescription: "Severity of the error, such as `error`."},
@@ -66,24 +67,23 @@ var taskRunObject = schema.NestedAttributeObject{Attributes: map[string]schema.A
 
 func (r *pipelineRunResource) Schema(ctx context.Context, _ resource.SchemaRequest, resp *resource.SchemaResponse) {
 	resp.Schema = schema.Schema{
-		MarkdownDescription: "Starts a run of a pipeline, and waits for it if asked to. One resource is one run: creating it starts the run, and whatever replaces it " +
+		MarkdownDescription: "Starts a run of a pipeline, and optionally waits until it has ended. One resource is one run: creating it starts the run, and whatever replaces it " +
 			"starts another. Destroying the resource only removes it from the state; the run is neither stopped nor undone. Needs the scope `pipelines:run`, and " +
 			"`stats:read` to follow the run.\n\n" +
-			"Ylem has no idempotency key, so the provider never repeats a request that may have started a run; the error tells you that it may have. " +
-			"Terraform stores a resource only when the create call returns. If the provider is killed while it waits, find the run's UUID in the log " +
+			"Ylem has no idempotency key, so the provider never repeats a request that may have started a run; the error says so. " +
+			"Terraform stores a resource only when its creation returns. If the provider is killed while it waits, find the run's UUID in the log " +
 			"(`TF_LOG_PROVIDER=INFO`: `Started run … of pipeline …`) or in Ylem, and bring the run back with `terraform import`.",
 		Attributes: map[string]schema.Attribute{
 			"pipeline_uuid": schema.StringAttribute{
 				Required: true,
-				MarkdownDescription: "UUID of the pipeline to run, such as `" + pipelineSubject.example + "`. Ylem shows it on the pipeline's page. A change starts a new run. " +
+				MarkdownDescription: "UUID of the pipeline to run, such as `" + pipelineSubject.example + "`. Ylem shows it on the pipeline's page. Case-insensitive. Another pipeline means a new run. " +
 					"The pipeline must not be paused or a template, and must have an active task.",
 				Validators:    []validator.String{uuidValidator{}},
 				PlanModifiers: []planmodifier.String{replacedByPipeline()},
 			},
 			"input": schema.StringAttribute{
-				Optional: true,
-				MarkdownDescription: inputDescription + " Not together with `input_wo`. " + newRunUnlessImported + " It is stored in Terraform's state: for secrets, use `input_wo`. " +
-					"Unset: none.",
+				Optional:            true,
+				MarkdownDescription: inputDescription + " " + newRunUnlessImported + " It is stored in Terraform's state: for secrets, use `input_wo`. Conflicts with `input_wo`.",
 				Validators: []validator.String{
 					inputValidator{},
 					stringvalidator.ConflictsWith(path.MatchRoot("input_wo"), path.MatchRoot("input_wo_version")),
@@ -94,12 +94,13 @@ func (r *pipelineRunResource) Schema(ctx context.Context, _ resource.SchemaReque
 				Optional:  true,
 				WriteOnly: true,
 				MarkdownDescription: "The same as `input`, for secrets. It is never stored in a plan or in Terraform's state, so Terraform cannot see that it changed: change " +
-					"`input_wo_version` with it. A task of the pipeline may still repeat it in its output or its errors. Needs Terraform 1.11 or later. Example: `jsonencode({ token = var.token })`. Unset: none.",
+					"`input_wo_version` with it. A task of the pipeline may still repeat it in its output or its errors. Needs Terraform 1.11 or later. " +
+					"Example: `jsonencode({ token = var.token })`. Conflicts with `input`.",
 				Validators: []validator.String{inputValidator{}},
 			},
 			"input_wo_version": schema.Int64Attribute{
 				Optional:            true,
-				MarkdownDescription: "A number, such as `1`, to increase whenever `input_wo` changes. " + newRunUnlessImported + " Needs `input_wo`. Unset: a change of `input_wo` starts no run.",
+				MarkdownDescription: "A number, such as `1`, to increase whenever `input_wo` changes. " + newRunUnlessImported + " Without it, a change of `input_wo` starts no run. Requires `input_wo`.",
 				Validators:          []validator.Int64{int64validator.AlsoRequires(path.MatchRoot("input_wo"))},
 				PlanModifiers:       []planmodifier.Int64{replacedByVersion()},
 			},
@@ -107,15 +108,15 @@ func (r *pipelineRunResource) Schema(ctx context.Context, _ resource.SchemaReque
 				Optional:    true,
 				ElementType: types.StringType,
 				MarkdownDescription: "Any values whose change starts a new run, such as `{ schema = filesha256(\"schema.sql\") }`. Removing the whole map starts none; " +
-					"after an import, the first value is adopted without starting a run. Unset: only the other arguments start runs.",
+					"after an import, the first value is adopted without starting a run.",
 				PlanModifiers: []planmodifier.Map{replacedByTriggers()},
 			},
 			"wait_for_completion": schema.BoolAttribute{
 				Optional: true,
 				Computed: true,
 				Default:  booldefault.StaticBool(false),
-				MarkdownDescription: waitDescription + " If the run has not finished yet, after an interrupt, after a timeout with `on_timeout = \"warn\"`, or because this was " +
-					"`false`, the next apply waits for it. The plan shows this as an in-place update; no run is started.",
+				MarkdownDescription: waitDescription + " If the run has not ended yet (after an interrupt, after a timeout with `on_timeout = \"warn\"`, or because this was " +
+					"`false`), the next apply waits for it. The plan shows this as an in-place update; no run is started.",
 			},
 			"completion": schema.SingleNestedAttribute{
 				Optional:            true,
@@ -128,13 +129,14 @@ func (r *pipelineRunResource) Schema(ctx context.Context, _ resource.SchemaReque
 						Validators:          finalTasksValidators,
 					},
 					"quiet_period": schema.StringAttribute{
-						Optional: true, Computed: true, Default: stringdefault.StaticString(defaultQuietPeriod),
+						Optional: true, Computed: true, CustomType: durationType{}, Default: stringdefault.StaticString(defaultQuietPeriod.String()),
 						MarkdownDescription: quietPeriodDescription,
-						Validators:          []validator.String{durationValidator{}},
+						PlanModifiers:       []planmodifier.String{keepEqualDuration{}},
 					},
 					"poll_interval": schema.StringAttribute{
-						Optional: true, Computed: true, Default: stringdefault.StaticString(defaultPollInterval),
+						Optional: true, Computed: true, CustomType: durationType{}, Default: stringdefault.StaticString(defaultPollInterval.String()),
 						MarkdownDescription: pollIntervalDescription,
+						PlanModifiers:       []planmodifier.String{keepEqualDuration{}},
 						Validators:          []validator.String{durationValidator{atLeast: minPollInterval}},
 					},
 				},
@@ -161,30 +163,32 @@ func (r *pipelineRunResource) Schema(ctx context.Context, _ resource.SchemaReque
 			},
 			"status": schema.StringAttribute{
 				Computed: true,
-				MarkdownDescription: "`pending` (no task has reported yet), `running`, `succeeded` or `failed`. The last two are final and are not refreshed. Otherwise a refresh " +
-					"updates the status as `completion` describes; if the log cannot be read, the status stays as it is.",
+				MarkdownDescription: "`pending` (no task has reported yet), `running`, `succeeded` or `failed`. A refresh updates it as `completion` describes, except that a run without `wait_for_completion` " +
+					"and `completion` counts as succeeded only after a day of silence. `failed` is final, and so is `succeeded` if all `final_task_uuids` have " +
+					"reported. Otherwise `succeeded` is a guess: for a day after the last task, a refresh looks again, and may find that the run continues or has failed. If the log " +
+					"cannot be read, the status stays as it is.",
 				PlanModifiers: []planmodifier.String{stringplanmodifier.UseStateForUnknown()},
 			},
 			"is_successful": schema.BoolAttribute{
 				Computed:            true,
-				MarkdownDescription: "Whether the run succeeded; null until that is known.",
+				MarkdownDescription: "Whether the run succeeded; null until the run has ended.",
 				PlanModifiers:       []planmodifier.Bool{boolplanmodifier.UseStateForUnknown()},
 			},
 			"triggered_at": schema.StringAttribute{
 				Computed: true,
-				MarkdownDescription: "When Ylem accepted the run, by its own clock: RFC 3339, UTC, such as `2024-01-31T14:23:01Z`. For an imported run: when its first task was " +
-					"executed.",
+				MarkdownDescription: "When the run was requested, by Ylem's clock and never after its first task: RFC 3339, UTC, such as `2024-01-31T14:23:01Z`. For an imported run: when its " +
+					"first task was executed.",
 				PlanModifiers: []planmodifier.String{stringplanmodifier.UseStateForUnknown()},
 			},
 			"finished_at": schema.StringAttribute{
 				Computed: true,
-				MarkdownDescription: "When the run's last task was executed, RFC 3339, UTC, such as `2024-01-31T14:23:09.5Z`; null until the run is known to have finished. For a failed run: as far as its " +
+				MarkdownDescription: "When the run's last task was executed, RFC 3339, UTC, such as `2024-01-31T14:23:09.5Z`; null until the run has ended. For a failed run: as far as its " +
 					"tasks had reported when the failure was seen.",
 				PlanModifiers: []planmodifier.String{stringplanmodifier.UseStateForUnknown()},
 			},
 			"duration": schema.Int64Attribute{
 				Computed: true,
-				MarkdownDescription: "Sum of its tasks' durations, in milliseconds, as Ylem counts it, such as `1250`; null until the run is known to have finished. For a failed run: as far as its " +
+				MarkdownDescription: "Sum of its tasks' durations, in milliseconds, as Ylem counts it, such as `1250`; null until the run has ended. For a failed run: as far as its " +
 					"tasks had reported when the failure was seen.",
 				PlanModifiers: []planmodifier.Int64{int64planmodifier.UseStateForUnknown()},
 			},
@@ -207,10 +211,10 @@ func timeoutsBlock(ctx context.Context) schema.Block {
 	block := timeouts.Block(ctx, timeouts.Opts{
 		Create:            true,
 		Update:            true,
-		CreateDescription: "How long a new run is waited for, as a duration such as `45m`. Unset: `20m`.",
-		UpdateDescription: "How long a run that was started earlier is waited for, as a duration such as `45m`. Unset: `20m`.",
+		CreateDescription: "How long to wait for a new run, as a duration such as `45m`. Defaults to `20m`.",
+		UpdateDescription: "How long to wait for a run that was started earlier, as a duration such as `45m`. Defaults to `20m`.",
 	}).(schema.SingleNestedBlock)
-	block.MarkdownDescription = "How long runs are waited for. Without `wait_for_completion` it has no effect."
+	block.MarkdownDescription = "How long to wait for a run. Without `wait_for_completion` it has no effect."
 	for name, attribute := range block.Attributes {
 		duration := attribute.(schema.StringAttribute)
 		duration.Validators = []validator.String{durationValidator{}}

@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"context"
 	"errors"
-	"fmt"
 	"time"
 
 	"github.com/hashicorp/terraform-plugin-framework/diag"
@@ -20,8 +19,8 @@ import (
 
 // The defaults of waiting.
 const (
-	defaultQuietPeriod  = "30s"
-	defaultPollInterval = "5s"
+	defaultQuietPeriod  = 30 * time.Second
+	defaultPollInterval = 5 * time.Second
 	defaultTimeout      = 20 * time.Minute
 	minPollInterval     = 100 * time.Millisecond
 )
@@ -34,9 +33,9 @@ const (
 
 // completionModel is the attribute completion.
 type completionModel struct {
-	FinalTaskUUIDs types.Set    `tfsdk:"final_task_uuids"`
-	QuietPeriod    types.String `tfsdk:"quiet_period"`
-	PollInterval   types.String `tfsdk:"poll_interval"`
+	FinalTaskUUIDs types.Set `tfsdk:"final_task_uuids"`
+	QuietPeriod    duration  `tfsdk:"quiet_period"`
+	PollInterval   duration  `tfsdk:"poll_interval"`
 }
 
 // completionFrom reads the attribute completion, with defaults for what is not set.
@@ -48,9 +47,8 @@ func completionFrom(ctx context.Context, object types.Object, diags *diag.Diagno
 	if !m.FinalTaskUUIDs.IsNull() {
 		diags.Append(m.FinalTaskUUIDs.ElementsAs(ctx, &c.FinalTaskUUIDs, false)...)
 	}
-	at := path.Root("completion")
-	c.QuietPeriod = durationFrom(cmp.Or(m.QuietPeriod.ValueString(), defaultQuietPeriod), at.AtName("quiet_period"), diags)
-	return c, durationFrom(cmp.Or(m.PollInterval.ValueString(), defaultPollInterval), at.AtName("poll_interval"), diags)
+	c.QuietPeriod = m.QuietPeriod.or(defaultQuietPeriod, quietPeriodPath, diags)
+	return c, m.PollInterval.or(defaultPollInterval, path.Root("completion").AtName("poll_interval"), diags)
 }
 
 // quietPeriodCheck compares the quiet period with a timeout: a wait that is cut off before the quiet period can be over
@@ -73,9 +71,7 @@ func newQuietPeriodCheck(ctx context.Context, config tfsdk.Config, diags *diag.D
 	if !completion.IsNull() {
 		diags.Append(completion.As(ctx, &m, basetypes.ObjectAsOptions{})...)
 	}
-	quiet, err := time.ParseDuration(cmp.Or(m.QuietPeriod.ValueString(), defaultQuietPeriod))
-	applies := m.FinalTaskUUIDs.IsNull() && !m.QuietPeriod.IsUnknown() && err == nil // else its own validator reports it
-	return quietPeriodCheck{applies, quiet}
+	return quietPeriodCheck{m.FinalTaskUUIDs.IsNull() && !m.QuietPeriod.IsUnknown(), m.QuietPeriod.or(defaultQuietPeriod, quietPeriodPath, diags)}
 }
 
 // tooLong reports whether the quiet period outlasts a timeout, and what that is.
@@ -168,12 +164,3 @@ func (a api) wait(ctx context.Context, run follow.Run, options follow.Options, t
 
 // requestError is why the log could not be read, if a request failed.
 func (o outcome) requestError() (*request.Error, bool) { return errors.AsType[*request.Error](o.err) }
-
-// durationFrom reads an attribute that its validator has seen, unless it was unknown then.
-func durationFrom(text string, at path.Path, diags *diag.Diagnostics) time.Duration {
-	d, err := time.ParseDuration(text)
-	if err != nil || d <= 0 {
-		diags.AddAttributeError(at, "Invalid duration", fmt.Sprintf("%q is not %s.", text, durationForm))
-	}
-	return d
-}

@@ -37,7 +37,7 @@ func builtProvider(t testing.TB) string {
 	built.once.Do(func() {
 		//nolint:usetesting // it outlives the test that happens to come first
 		if built.folder, built.err = os.MkdirTemp("", "ylem-provider"); built.err == nil {
-			built.binary, built.err = terraformcli.Build(context.Background(), built.folder, terraformcli.Module)
+			built.binary, built.err = terraformcli.Build(t.Context(), built.folder, terraformcli.Module, "-trimpath") // compiles what a release does
 		}
 	})
 	if built.err != nil {
@@ -129,13 +129,20 @@ var (
 	actions        = feature{"an action", 14, 0}
 )
 
-// needs skips the test where the terraform at hand lacks a feature, and says so.
-func needs(t *testing.T, f feature) {
+// terraformVersion is the version of the terraform at hand.
+func terraformVersion(t testing.TB) terraformcli.Version {
 	t.Helper()
 	version, err := terraformIn(t, "").cli.Version(t.Context())
 	if err != nil {
 		t.Fatal(err)
 	}
+	return version
+}
+
+// needs skips the test where the terraform at hand lacks a feature, and says so.
+func needs(t *testing.T, f feature) {
+	t.Helper()
+	version := terraformVersion(t)
 	needed := f.terraform
 	if version.Product == "OpenTofu" {
 		needed = f.openTofu

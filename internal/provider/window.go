@@ -121,7 +121,7 @@ func (m *windowModel) read(ctx context.Context, client *ylem.Client, diags *diag
 		diags.AddAttributeError(path.Root("to"), "Invalid time", err.Error())
 	}
 	if m.From.IsNull() {
-		from = to.Add(-m.Lookback.or(0)).Truncate(time.Second)
+		from = to.Add(-m.Lookback.or(0, path.Root("lookback"), diags)).Truncate(time.Second)
 		m.From = timeValue(from)
 	} else if from, err = ylem.ParseTime(m.From.ValueString()); err != nil {
 		diags.AddAttributeError(path.Root("from"), "Invalid time", err.Error())

@@ -39,7 +39,7 @@ func TestMain(m *testing.M) {
 		}
 		<-interrupted
 		fmt.Println("tidied up")
-	case "stay": // as long as the connection exists, the process does
+	case "stay": // the connection lasts until the process ends
 		conn, err := net.Dial("tcp", os.Args[2])
 		if err != nil {
 			panic(err)
@@ -121,7 +121,7 @@ func TestVersion(t *testing.T) {
 }
 
 // startTidy starts a process that has a child. gone returns when the child is.
-func startTidy(t *testing.T, ctx context.Context) (p *Process, gone func()) { //nolint:revive // t first, as everywhere in tests
+func startTidy(ctx context.Context, t *testing.T) (p *Process, gone func()) {
 	t.Helper()
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -152,7 +152,7 @@ func startTidy(t *testing.T, ctx context.Context) (p *Process, gone func()) { //
 func TestProcessEndsWithItsContext(t *testing.T) {
 	skipOnWindows(t)
 	ctx, cancel := context.WithCancel(t.Context())
-	p, gone := startTidy(t, ctx)
+	p, gone := startTidy(ctx, t)
 	select {
 	case <-p.Done():
 		t.Fatal("it has ended by itself")
@@ -170,7 +170,7 @@ func TestProcessEndsWithItsContext(t *testing.T) {
 func TestSignals(t *testing.T) {
 	skipOnWindows(t)
 	t.Run("process", func(t *testing.T) {
-		p, gone := startTidy(t, t.Context())
+		p, gone := startTidy(t.Context(), t)
 		if err := p.Signal(os.Interrupt); err != nil {
 			t.Fatal(err)
 		}
@@ -181,7 +181,7 @@ func TestSignals(t *testing.T) {
 		gone()
 	})
 	t.Run("group", func(t *testing.T) {
-		p, gone := startTidy(t, t.Context())
+		p, gone := startTidy(t.Context(), t)
 		if err := p.SignalGroup(os.Kill); err != nil {
 			t.Fatal(err)
 		}

@@ -39,12 +39,12 @@ func serve(ctx context.Context) error {
 			return err
 		}
 	}
-	real := ylem.NewServer("empty")()
-	schemas, err := real.GetProviderSchema(ctx, &tfprotov6.GetProviderSchemaRequest{})
+	measured := ylem.NewServer("empty")()
+	schemas, err := measured.GetProviderSchema(ctx, &tfprotov6.GetProviderSchemaRequest{})
 	if err != nil {
 		return err
 	}
-	identities, err := real.GetResourceIdentitySchemas(ctx, &tfprotov6.GetResourceIdentitySchemasRequest{})
+	identities, err := measured.GetResourceIdentitySchemas(ctx, &tfprotov6.GetResourceIdentitySchemasRequest{})
 	if err != nil {
 		return err
 	}
