@@ -58,6 +58,7 @@ type api struct {
 	client   *ylem.Client // nil until the provider is configured with values that are all known
 	follower *follow.Follower
 	scopes   []string // as configured; nil: not set, so that a token has all scopes of the OAuth client
+	claims   *claims
 	unknown  []string // the attributes of the provider that are not known yet
 }
 
@@ -128,7 +129,7 @@ func (p *ylemProvider) Configure(ctx context.Context, req provider.ConfigureRequ
 			resp.Diagnostics.AddError("The provider's configuration cannot work", err.Error())
 			return
 		}
-		a.follower, a.scopes = follow.New(a.client), cfg.Scopes
+		a.follower, a.scopes, a.claims = follow.New(a.client), cfg.Scopes, new(claims)
 	}
 	resp.ResourceData = a
 	resp.DataSourceData = a

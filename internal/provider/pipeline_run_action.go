@@ -35,6 +35,7 @@ type pipelineRunActionModel struct {
 	PipelineUUID      types.String `tfsdk:"pipeline_uuid"`
 	Input             types.String `tfsdk:"input"`
 	InputWO           types.String `tfsdk:"input_wo"`
+	IdempotencyKey    types.String `tfsdk:"idempotency_key"`
 	WaitForCompletion types.Bool   `tfsdk:"wait_for_completion"`
 	Completion        types.Object `tfsdk:"completion"`
 	OnFailure         types.String `tfsdk:"on_failure"`
@@ -70,6 +71,12 @@ func (a *pipelineRunAction) Schema(_ context.Context, _ action.SchemaRequest, re
 					"`terraform apply -invoke` does so up to Terraform 1.15; from 1.16 on, Terraform removes ephemeral values from what it invokes, and the " +
 					"provider cannot see that they are missing: the run starts without an input. Use a `sensitive` variable there instead; Terraform stores its value in saved plans.",
 				Validators: []validator.String{inputValidator{}},
+			},
+			"idempotency_key": schema.StringAttribute{
+				Optional: true,
+				MarkdownDescription: keyDescription + " Whatever triggers the action, a run with the same key and input is started once a day at most; to run again on purpose, change " +
+					"the key.",
+				Validators: []validator.String{keyValidator{}},
 			},
 			"wait_for_completion": schema.BoolAttribute{
 				Optional:            true,
@@ -124,6 +131,7 @@ func (a *pipelineRunAction) Configure(_ context.Context, req action.ConfigureReq
 func (a *pipelineRunAction) ValidateConfig(ctx context.Context, req action.ValidateConfigRequest, resp *action.ValidateConfigResponse) {
 	var timeout duration
 	resp.Diagnostics.Append(req.Config.GetAttribute(ctx, path.Root("timeout"), &timeout)...)
+	checkKey(ctx, req.Config, &resp.Diagnostics)
 	newQuietPeriodCheck(ctx, req.Config, &resp.Diagnostics).refuse(timeout.StringValue, &resp.Diagnostics)
 }
 
@@ -150,19 +158,24 @@ func (a *pipelineRunAction) Invoke(ctx context.Context, req action.InvokeRequest
 func (a *pipelineRunAction) run(ctx context.Context, m pipelineRunActionModel, progress func(format string, arguments ...any)) (diags diag.Diagnostics) {
 	completion, pollInterval := completionFrom(ctx, m.Completion, &diags)
 	timeout := m.Timeout.or(defaultTimeout, path.Root("timeout"), &diags)
+	request := newStartRequest(m.PipelineUUID, m.Input, m.InputWO, m.WaitForCompletion)
+	request.forAction = true
+	if !m.IdempotencyKey.IsNull() {
+		request.setKey(m.IdempotencyKey.ValueString(), fingerprint(m.Input.ValueString()), &diags)
+	}
 	if diags.HasError() {
 		return diags
 	}
 
-	run, ok := a.api.start(ctx, m.PipelineUUID.ValueString(), m.Input, m.InputWO, m.WaitForCompletion.ValueBool(), &diags)
+	run, ok := a.api.startShared(ctx, request, &diags)
 	if !ok {
 		return diags
 	}
-	progress("Started run %s of pipeline %s.", run.UUID, m.PipelineUUID.ValueString())
+	progress("Started run %s of pipeline %s.", run.RunUUID, m.PipelineUUID.ValueString())
 	if !m.WaitForCompletion.ValueBool() {
 		if ctx.Err() != nil { // then there is no progress to name the run
-			diags.AddError("Interrupted while the run was being started", fmt.Sprintf(
-				"Run %s of pipeline %s was started and continues in Ylem. %s", run.UUID, m.PipelineUUID.ValueString(), next[invoking][waitInterrupted]))
+			diags.AddError("Interrupted", fmt.Sprintf(
+				"Run %s of pipeline %s was started and continues in Ylem. %s", run.RunUUID, m.PipelineUUID.ValueString(), next[invoking][waitInterrupted]))
 		}
 		return diags
 	}
@@ -174,9 +187,8 @@ func (a *pipelineRunAction) run(ctx context.Context, m pipelineRunActionModel, p
 			return
 		}
 		shown, shownAt = p.Status, time.Now()
-		progress("Run %s: %s after %s, %s.", run.UUID, p.Status, time.Since(begin).Round(time.Second), reported(p))
+		progress("Run %s: %s after %s, %s.", run.RunUUID, p.Status, time.Since(begin).Round(time.Second), reported(p))
 	}}
-	started := follow.Run{PipelineUUID: m.PipelineUUID.ValueString(), RunUUID: run.UUID, TriggeredAt: run.TriggeredAt}
-	a.api.wait(ctx, started, options, timeout).report(invoking, m.OnFailure.ValueString(), m.OnTimeout.ValueString(), &diags)
+	a.api.wait(ctx, run, options, timeout).report(invoking, m.OnFailure.ValueString(), m.OnTimeout.ValueString(), &diags)
 	return diags
 }

@@ -50,6 +50,7 @@ func (r *pipelineRunResource) ValidateConfig(ctx context.Context, req resource.V
 	var create, update types.String
 	resp.Diagnostics.Append(req.Config.GetAttribute(ctx, path.Root("timeouts").AtName("create"), &create)...)
 	resp.Diagnostics.Append(req.Config.GetAttribute(ctx, path.Root("timeouts").AtName("update"), &update)...)
+	checkKey(ctx, req.Config, &resp.Diagnostics)
 	check := newQuietPeriodCheck(ctx, req.Config, &resp.Diagnostics)
 	check.refuse(create, &resp.Diagnostics)
 	if timeout, tooLong := check.tooLong(update); tooLong && !resp.Diagnostics.HasError() {
@@ -67,15 +68,16 @@ func (r *pipelineRunResource) Create(ctx context.Context, req resource.CreateReq
 	resp.Diagnostics.Append(diags...)
 	// Whatever is wrong with the configuration is found before a run is started.
 	completionFrom(ctx, m.Completion, &resp.Diagnostics)
-	if resp.Diagnostics.HasError() || !r.api.ready(&resp.Diagnostics) {
+	request := m.startRequest(inputWO, &resp.Diagnostics)
+	if resp.Diagnostics.HasError() || !r.api.ready(&resp.Diagnostics) || !r.api.claims.refuseSecond(request, &resp.Diagnostics) {
 		return
 	}
-	run, ok := r.api.start(ctx, m.PipelineUUID.ValueString(), m.Input, inputWO, m.WaitForCompletion.ValueBool(), &resp.Diagnostics)
+	run, pending, ok := r.api.start(ctx, request, &resp.Diagnostics)
 	if !ok {
 		return
 	}
 	// From here on every way out keeps the run.
-	resp.Diagnostics.Append(m.setStarted(ctx, run)...)
+	resp.Diagnostics.Append(m.setStarted(ctx, run, pending)...)
 	resp.Diagnostics.Append(m.store(ctx, &resp.State, resp.Identity)...)
 	if m.WaitForCompletion.ValueBool() {
 		r.wait(ctx, &m, creating, timeout, &resp.Diagnostics)
@@ -116,6 +118,9 @@ func (r *pipelineRunResource) refresh(ctx context.Context, m *pipelineRunModel, 
 			"run_uuid": run.RunUUID, "error": err.Error(),
 		})
 		return
+	}
+	if known.Status == follow.Succeeded && progress.Status == follow.Running && len(progress.Rows) == len(known.Rows) {
+		return // only what comes later takes a guess back, not a clock that is a moment behind
 	}
 	if known.Status == follow.Succeeded && progress.Status != follow.Succeeded {
 		diags.AddWarning("The run had not ended", fmt.Sprintf(
@@ -161,6 +166,12 @@ func (r *pipelineRunResource) wait(ctx context.Context, m *pipelineRunModel, by 
 			tflog.Info(ctx, "The run's status changed", map[string]any{"run_uuid": run.RunUUID, "status": string(status)})
 		}
 	}}, timeout)
+	if !m.IdempotencyKey.IsNull() {
+		warnOfUselessKey(o, diags)
+		if by == creating {
+			by = creatingWithKey
+		}
+	}
 	o.report(by, m.OnFailure.ValueString(), m.OnTimeout.ValueString(), diags)
 	diags.Append(m.setProgress(ctx, o.progress)...)
 }

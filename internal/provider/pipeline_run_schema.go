@@ -25,6 +25,10 @@ import (
 const (
 	inputDescription = "What the pipeline's *External trigger* task receives, byte for byte, up to 65,535 bytes: usually JSON, written as " +
 		"`jsonencode({ day = \"2024-01-31\" })`, but any text will do."
+	keyDescription = "A text that names this run, such as `random_uuid.run.result`, `\"release-1.4.2\"` or `\"2024-01-31\"`, up to 200 characters. Before a run is started, the log " +
+		"of the last 24 hours is searched for a run with the same key that has not failed: it is adopted, with a warning, and no run is started. So a run whose answer was " +
+		"lost, or whose apply was killed, is neither lost nor started twice, once its first task has reported. The key is written into the JSON object `input`, as the member " +
+		"`_idempotency_key` (without an `input`, it becomes one), and the pipeline must begin with an *External trigger*. Needs the scope `stats:read`."
 	waitDescription = "Whether to wait until the run has ended. Also needs the scope `stats:read`. Defaults to `false`."
 
 	completionDescription = "How the end of the run is recognized: exactly if you name the final tasks, otherwise by a period of silence. Ylem does not report a status " +
@@ -103,6 +107,13 @@ func (r *pipelineRunResource) Schema(ctx context.Context, _ resource.SchemaReque
 				MarkdownDescription: "A number, such as `1`, to increase whenever `input_wo` changes. " + newRunUnlessImported + " Without it, a change of `input_wo` starts no run. Requires `input_wo`.",
 				Validators:          []validator.Int64{int64validator.AlsoRequires(path.MatchRoot("input_wo"))},
 				PlanModifiers:       []planmodifier.Int64{replacedByVersion()},
+			},
+			"idempotency_key": schema.StringAttribute{
+				Optional: true,
+				MarkdownDescription: keyDescription + " Changed `triggers` or `input` are another run under the same key. " + newRunUnlessImported +
+					" See the guide [Never run twice](../guides/never-run-twice).",
+				Validators:    []validator.String{keyValidator{}},
+				PlanModifiers: []planmodifier.String{replacedByKey()},
 			},
 			"triggers": schema.MapAttribute{
 				Optional:    true,

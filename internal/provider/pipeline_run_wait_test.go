@@ -353,7 +353,7 @@ func TestProgressTakesNothingBack(t *testing.T) {
 		return follow.Assess(rows, time.Now(), time.Time{}, follow.Completion{QuietPeriod: time.Minute})
 	}
 	var m pipelineRunModel
-	diags := m.setStarted(t.Context(), ylem.Run{UUID: run})
+	diags := m.setStarted(t.Context(), follow.Run{RunUUID: run}, nil)
 	diags.Append(m.setProgress(t.Context(), assess(row))...)
 	diags.Append(m.setProgress(t.Context(), assess(m.rows(t.Context(), &diags)...))...)
 	if diags.HasError() || m.Status.ValueString() != "running" || len(m.TaskRuns.Elements()) != 1 {
@@ -381,7 +381,7 @@ func TestRowsOfAState(t *testing.T) {
 		{PipelineRunUUID: pipelineSubject.example, TaskUUID: taskSubject.example, TaskType: "for_each", Outcome: ylem.OutcomeUnknown, ExecutedAt: past.Add(time.Second)},
 	}
 	var m pipelineRunModel
-	diags := m.setStarted(t.Context(), ylem.Run{UUID: pipelineSubject.example})
+	diags := m.setStarted(t.Context(), follow.Run{RunUUID: pipelineSubject.example}, nil)
 	diags.Append(m.setProgress(t.Context(), follow.Assess(rows, past, time.Time{}, follow.Completion{}))...)
 	if got := m.rows(t.Context(), &diags); !slices.Equal(got, rows) || diags.HasError() {
 		t.Errorf("%v, %+v, want %+v", diags, got, rows)
@@ -392,7 +392,7 @@ func TestRowsOfAState(t *testing.T) {
 func TestTasksOfAStart(t *testing.T) {
 	t.Parallel()
 	var m pipelineRunModel
-	diags := m.setStarted(t.Context(), ylem.Run{UUID: pipelineSubject.example, TaskRuns: []ylem.PendingTaskRun{{TaskUUID: taskSubject.example}}})
+	diags := m.setStarted(t.Context(), follow.Run{RunUUID: pipelineSubject.example}, []ylem.PendingTaskRun{{TaskUUID: taskSubject.example}})
 	var tasks []taskRunModel
 	diags.Append(m.TaskRuns.ElementsAs(t.Context(), &tasks, false)...)
 	if diags.HasError() || len(tasks) != 1 || tasks[0].State != "pending" || !tasks[0].TaskRunUUID.IsNull() || len(m.rows(t.Context(), &diags)) != 0 {

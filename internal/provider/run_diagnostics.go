@@ -19,7 +19,8 @@ import (
 type caller int
 
 const (
-	creating caller = iota
+	creating        caller = iota
+	creatingWithKey        // the next apply finds the run by its key
 	updating
 	invoking // the action
 )
@@ -32,6 +33,13 @@ var next = map[caller]map[ending]string{
 		waitTimedOut:    tainted + "That apply waits for as long as \"update\" in the timeouts block says%s. For new runs, \"create\" applies.",
 		waitInterrupted: "The next apply resumes waiting for it%s.",
 		waitUnreadable:  tainted + "That apply waits for it%s.",
+	},
+	creatingWithKey: {
+		waitFailed: "Fix the pipeline or its input; the next apply starts a new run. To accept this one instead, set on_failure = \"warn\" and run " +
+			"terraform untaint ADDRESS.",
+		waitTimedOut:    foundByKey,
+		waitInterrupted: "The next apply resumes waiting for it%s.",
+		waitUnreadable:  foundByKey,
 	},
 	updating: {
 		waitFailed:      "Fix the pipeline or its input; the next apply starts a new run. To accept this one instead, set on_failure = \"warn\".",
@@ -52,6 +60,9 @@ const (
 		"  terraform untaint ADDRESS\n  terraform apply\n\n"
 	resumes = "The next apply resumes waiting for it, for as long as \"update\" in the timeouts block says%s."
 
+	foundByKey = "Terraform has marked the resource as tainted. The next apply finds the run by its idempotency key and resumes waiting for it, if its first task has " +
+		"reported by then and it was started less than 24 hours ago%s."
+
 	// The next apply begins with a refresh, which may find that the run has failed since.
 	unlessFailed = ", unless it has failed by then: that starts a new run"
 )
@@ -62,7 +73,7 @@ func (o outcome) report(by caller, onFailure, onTimeout string, diags *diag.Diag
 		return
 	}
 	advice := next[by][o.ending]
-	if by == creating && o.ending == waitTimedOut && onTimeout == onWarn {
+	if by != invoking && o.ending == waitTimedOut && onTimeout == onWarn {
 		advice = resumes // a warning taints nothing
 	}
 	if strings.Contains(advice, "%s") {
@@ -194,7 +205,7 @@ func describe(tasks []failedTask) string {
 	return b.String()
 }
 
-// addStartError explains a run that was not started, or may have been.
+// addStartError explains why a run was not started.
 func addStartError(diags *diag.Diagnostics, pipelineUUID string, err error) {
 	at := path.Root("pipeline_uuid")
 	e, ok := errors.AsType[*request.Error](err)
@@ -204,13 +215,6 @@ func addStartError(diags *diag.Diagnostics, pipelineUUID string, err error) {
 	}
 	notStarted := fmt.Sprintf("No run of pipeline %s was started. ", pipelineUUID)
 	switch {
-	case e.MaybeStarted:
-		diags.AddAttributeError(at, "The run may have been started", fmt.Sprintf(
-			"The request to run pipeline %s was sent at %s (UTC) by Ylem's clock, but Ylem's answer does not say whether a run was started. Ylem has no "+
-				"idempotency key, so the request is not repeated, and Terraform does not know the run.\n\n"+
-				"Look in Ylem for a run of this pipeline that began at about that time. If there is one, import it "+
-				"(terraform import ADDRESS %s/RUN_UUID, after terraform state rm ADDRESS if the state still holds an older run); if there is none, apply again.\n\n%s",
-			pipelineUUID, e.SentAt.Format(time.DateTime), pipelineUUID, answer(e)))
 	case e.Deadlock:
 		diags.AddAttributeError(at, "Ylem's database rolled the run back", notStarted+
 			"Several pipelines were started at once, and Ylem's database had a deadlock each time, most often with pipelines that have never run before. "+

@@ -30,8 +30,9 @@ const (
 
 // Follower follows runs. Runs of one pipeline share what is read of its log.
 type Follower struct {
-	client *ylem.Client
-	logs   request.Flights[*sharedLog] // by pipeline
+	client  *ylem.Client
+	logs    request.Flights[*sharedLog] // by pipeline
+	lookups request.Flights[*sharedLog] // by pipeline; see Recent
 
 	mu      sync.Mutex
 	trouble error // why no log could be read: the last connection or token error
@@ -47,6 +48,7 @@ func New(client *ylem.Client) *Follower {
 type sharedLog struct {
 	rows     map[string][]ylem.LogRow // by run, in lower case
 	broken   map[string]error         // of runs with a row that cannot be read
+	inputs   map[string]loggedInput   // by run; nil: not wanted
 	window   window
 	at       time.Time // when it was requested, by the server's clock: later rows are not in it
 	asked    time.Time // by ours
@@ -100,20 +102,24 @@ func (f *Follower) read(ctx context.Context, run Run, want window, reach, age, t
 		if log.window.from = want.from.Add(-reach); log.window.from.Before(epoch) {
 			log.window.from = epoch
 		}
-		var err error
-		if log.at, err = f.client.Now(ctx); err != nil {
-			return nil, err
-		}
-		log.asked = time.Now()
-		if err := log.fill(f.client.PipelineLogs(ctx, run.PipelineUUID, log.window.from, log.window.to)); err != nil {
-			return nil, err
-		}
-		for runUUID, err := range log.broken {
-			f.client.Logger().DebugContext(ctx, "A row of the log cannot be read", "run_uuid", runUUID, "error", err.Error())
-		}
-		log.received = time.Now()
-		return log, nil
+		return log, f.request(ctx, run.PipelineUUID, log)
 	})
+}
+
+// request reads a log's window.
+func (f *Follower) request(ctx context.Context, pipelineUUID string, log *sharedLog) (err error) {
+	if log.at, err = f.client.Now(ctx); err != nil {
+		return err
+	}
+	log.asked = time.Now()
+	if err := log.fill(f.client.PipelineLogs(ctx, pipelineUUID, log.window.from, log.window.to)); err != nil {
+		return err
+	}
+	log.received = time.Now()
+	for runUUID, err := range log.broken {
+		f.client.Logger().DebugContext(ctx, "A row of the log cannot be read", "run_uuid", runUUID, "error", err.Error())
+	}
+	return nil
 }
 
 // recentTrouble is why no log can be read, as was found out a moment ago.
@@ -160,6 +166,9 @@ func (l *sharedLog) fill(rows iter.Seq2[ylem.LogRow, error]) error {
 		}
 		if err != nil {
 			return err
+		}
+		if l.inputs != nil && row.TaskType == TaskTypeTrigger {
+			l.inputs[strings.ToLower(row.PipelineRunUUID)] = inputOf(row)
 		}
 		if row.Outcome != ylem.Failed {
 			row.Output = ""

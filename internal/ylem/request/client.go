@@ -109,6 +109,9 @@ type Request struct {
 	Body        []byte
 	ContentType string
 	Private     bool // the body is a secret: nothing of an answer to it is shown
+
+	// BeforeRerun is called before a run request that was rolled back is sent again; an error ends the call. Nil: not called.
+	BeforeRerun func(context.Context) error
 }
 
 func (c *Client) url(r Request) *url.URL {
@@ -201,6 +204,11 @@ func (c *Client) Start(ctx context.Context, r Request, decode func(*Answer) erro
 			return last, c.newError(r, nil, err)
 		}
 		defer c.slots.Release(slots)
+		if alone && r.BeforeRerun != nil {
+			if err := r.BeforeRerun(ctx); err != nil {
+				return last, err
+			}
+		}
 		token, err := c.tokens.get(ctx)
 		if err != nil {
 			return last, err
