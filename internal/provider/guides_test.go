@@ -179,3 +179,27 @@ func TestGuideWaitsForEveryItem(t *testing.T) {
 		t.Errorf("exit code %d, want 1 and the failure of the third item:\n%s", code, stderr)
 	}
 }
+
+// What the guide says of running again with a key and on purpose.
+func TestGuideRunsOnceForAKey(t *testing.T) {
+	t.Parallel()
+	text := guide(t, "never-run-twice")["date.tf"]
+	s := newSandbox(t)
+	s.AddPipeline(ylemtest.Pipeline{UUID: anyUUID.FindString(text), Tasks: []ylemtest.Task{{Type: "external_trigger"}}})
+	tf := newTerraform(t, s.config(text), "TF_CLI_ARGS_apply=-auto-approve")
+	apply := func(what string, runs int, arguments ...string) {
+		t.Helper()
+		tf.mustRun(t, 0, append([]string{"apply"}, arguments...)...)
+		if n := s.count(ylemtest.RouteRun); n != runs {
+			t.Errorf("%s: %d runs, want %d", what, n, runs)
+		}
+	}
+	apply("new", 1)
+	apply("replaced", 1, "-replace=ylem_pipeline_run.load")
+	tf.mustRun(t, 0, "destroy", "-auto-approve")
+	apply("destroyed and applied", 1)
+	apply("another day", 2, "-var=day=2024-02-01")
+	if input := string(s.Runs("")[1].Input); !strings.HasPrefix(input, `{"_idempotency_key":"2024-02-01/`) || !strings.HasSuffix(input, `","day":"2024-02-01"}`) {
+		t.Errorf("the input is %s", input)
+	}
+}
