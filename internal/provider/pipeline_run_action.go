@@ -49,7 +49,7 @@ func (a *pipelineRunAction) Metadata(_ context.Context, req action.MetadataReque
 
 func (a *pipelineRunAction) Schema(_ context.Context, _ action.SchemaRequest, resp *action.SchemaResponse) {
 	resp.Schema = schema.Schema{
-		MarkdownDescription: "Starts a run of a pipeline, and waits for it if asked to, each time it is invoked: by an `action_trigger` of a resource or by " +
+		MarkdownDescription: "Starts a run of a pipeline, and optionally waits until it has ended, each time it is invoked: by an `action_trigger` of a resource or by " +
 			"`terraform apply -invoke`. Terraform stores nothing about it; to have the run in the state, use the resource `ylem_pipeline_run`. " +
 			"Needs Terraform 1.14 or later and the scope `pipelines:run`; waiting also needs `stats:read`.",
 		Attributes: map[string]schema.Attribute{

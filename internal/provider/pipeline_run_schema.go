@@ -34,14 +34,14 @@ const (
 	completionDescription = "How the end of the run is recognized: exactly if you name the final tasks, otherwise by a period of silence. Ylem does not report a status " +
 		"for a run; it only logs the tasks that have finished. A failed task always ends the run."
 	finalTasksDescription = "UUIDs of the tasks that end the pipeline, one for each branch, such as `[\"449c3c47-427e-465e-b1d2-0bf257b714e4\"]`: the run has succeeded " +
-		"as soon as all of them have reported. After a for-each, tasks report once for each item, so `quiet_period` must pass as well. Without it, the run counts as " +
-		"succeeded after `quiet_period`."
-	quietPeriodDescription = "How long no task must report for the run to count as succeeded, as a duration such as `2m`. This is a guess: one task runner serves all " +
+		"as soon as all of them have reported. After a for-each, tasks report once for each item, so `quiet_period` must pass as well. Without `final_task_uuids`, the run " +
+		"counts as succeeded after `quiet_period`."
+	quietPeriodDescription = "Silence after which the run counts as succeeded, as a duration such as `2m`. This is a guess: one task runner serves all " +
 		"pipelines of a server, so make it longer than the longest task of any pipeline, or set `final_task_uuids`. Must be shorter than the timeout. Defaults to `30s`."
 	pollIntervalDescription = "Time between two polls of the log, as a duration such as `10s`, at least `100ms`. Defaults to `5s`."
 
-	onFailureDescription = "What a failed run is: an `error` or a warning (`warn`). Defaults to `error`."
-	onTimeoutDescription = "What it is if the run takes longer than the timeout: an `error` or a warning (`warn`). The run itself continues. Defaults to `error`."
+	onFailureDescription = "Whether a failed run is an `error` or a warning (`warn`). Defaults to `error`."
+	onTimeoutDescription = "Whether a run that outlasts the timeout is an `error` or a warning (`warn`). The run itself continues. Defaults to `error`."
 )
 
 // finalTasksValidators check final_task_uuids.
@@ -74,7 +74,7 @@ func (r *pipelineRunResource) Schema(ctx context.Context, _ resource.SchemaReque
 		MarkdownDescription: "Starts a run of a pipeline, and optionally waits until it has ended. One resource is one run: creating it starts the run, and whatever replaces it " +
 			"starts another. Destroying the resource only removes it from the state; the run is neither stopped nor undone. Needs the scope `pipelines:run`, and " +
 			"`stats:read` to follow the run.\n\n" +
-			"Ylem has no idempotency key, so the provider never repeats a request that may have started a run; the error says so. " +
+			"Ylem has no idempotency key, so the provider never repeats a request that may have started a run; the error says that it may have. " +
 			"Terraform stores a resource only when its creation returns. If the provider is killed while it waits, find the run's UUID in the log " +
 			"(`TF_LOG_PROVIDER=INFO`: `Started run … of pipeline …`) or in Ylem, and bring the run back with `terraform import`.",
 		Attributes: map[string]schema.Attribute{
@@ -111,7 +111,7 @@ func (r *pipelineRunResource) Schema(ctx context.Context, _ resource.SchemaReque
 			"idempotency_key": schema.StringAttribute{
 				Optional: true,
 				MarkdownDescription: keyDescription + " Changed `triggers` or `input` are another run under the same key. " + newRunUnlessImported +
-					" See the guide [Never run twice](../guides/never-run-twice).",
+					" See the guide [Never run twice](../guides/never-run-twice.md).",
 				Validators:    []validator.String{keyValidator{}},
 				PlanModifiers: []planmodifier.String{replacedByKey()},
 			},

@@ -134,7 +134,7 @@ func (a api) wait(ctx context.Context, run follow.Run, options follow.Options, t
 	default:
 		o.ending = waitUnreadable
 	}
-	if o.took = progress.FinishedAt.Sub(run.TriggeredAt); o.took <= 0 || run.TriggeredAt.IsZero() {
+	if o.took = progress.Span(); o.took <= 0 {
 		o.took = time.Since(started)
 	}
 	return o

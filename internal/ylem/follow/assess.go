@@ -71,6 +71,15 @@ func (p Progress) Reported(taskUUID string) bool {
 	})
 }
 
+// Span is the time from the start of the first task to the end of the last one.
+func (p Progress) Span() time.Duration {
+	if len(p.Rows) == 0 {
+		return 0
+	}
+	first := p.Rows[0]
+	return p.newest().Sub(first.ExecutedAt) + time.Duration(first.Duration)*time.Millisecond
+}
+
 // newest is when the newest row was executed.
 func (p Progress) newest() time.Time {
 	if len(p.Rows) == 0 {
