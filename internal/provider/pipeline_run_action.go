@@ -158,7 +158,7 @@ func (a *pipelineRunAction) Invoke(ctx context.Context, req action.InvokeRequest
 func (a *pipelineRunAction) run(ctx context.Context, m pipelineRunActionModel, progress func(format string, arguments ...any)) (diags diag.Diagnostics) {
 	completion, pollInterval := completionFrom(ctx, m.Completion, &diags)
 	timeout := m.Timeout.or(defaultTimeout, path.Root("timeout"), &diags)
-	request := newStartRequest(m.PipelineUUID, m.Input, m.InputWO, m.WaitForCompletion)
+	request := newStartRequest(m.PipelineUUID, m.Input, m.InputWO, m.WaitForCompletion, timeout)
 	request.forAction = true
 	if !m.IdempotencyKey.IsNull() {
 		request.setKey(m.IdempotencyKey.ValueString(), fingerprint(m.Input.ValueString()), &diags)

@@ -91,8 +91,8 @@ func (m *pipelineRunModel) taskRuns(ctx context.Context, diags *diag.Diagnostics
 }
 
 // startRequest is how the run is started.
-func (m *pipelineRunModel) startRequest(inputWO types.String, diags *diag.Diagnostics) startRequest {
-	s := newStartRequest(m.PipelineUUID, m.Input, inputWO, m.WaitForCompletion)
+func (m *pipelineRunModel) startRequest(inputWO types.String, timeout time.Duration, diags *diag.Diagnostics) startRequest {
+	s := newStartRequest(m.PipelineUUID, m.Input, inputWO, m.WaitForCompletion, timeout)
 	if !m.IdempotencyKey.IsNull() {
 		triggers := map[string]string{}
 		for name, value := range m.Triggers.Elements() {

@@ -68,7 +68,7 @@ func (r *pipelineRunResource) Create(ctx context.Context, req resource.CreateReq
 	resp.Diagnostics.Append(diags...)
 	// Whatever is wrong with the configuration is found before a run is started.
 	completionFrom(ctx, m.Completion, &resp.Diagnostics)
-	request := m.startRequest(inputWO, &resp.Diagnostics)
+	request := m.startRequest(inputWO, timeout, &resp.Diagnostics)
 	if resp.Diagnostics.HasError() || !r.api.ready(&resp.Diagnostics) || !r.api.claims.refuseSecond(request, &resp.Diagnostics) {
 		return
 	}

@@ -205,6 +205,78 @@ func describe(tasks []failedTask) string {
 	return b.String()
 }
 
+// warnOfAdoption says that a run was found instead of started.
+func warnOfAdoption(found follow.Started, diags *diag.Diagnostics) {
+	diags.AddAttributeWarning(keyPath, "A run with this idempotency key was adopted", fmt.Sprintf(
+		"Run %s of pipeline %s carries the key and has not failed: it was triggered at %s, and is %s. So no run was started. "+
+			"To run the pipeline again, change idempotency_key or a trigger.",
+		found.Run.RunUUID, found.Run.PipelineUUID, formatTime(found.Run.TriggeredAt), found.Progress().Status))
+}
+
+// addDoubt reports a run that may have been started.
+func addDoubt(diags *diag.Diagnostics, s startRequest, e *request.Error, candidates []follow.Started) {
+	var b strings.Builder
+	fmt.Fprintf(&b, "The request to run pipeline %s was sent at %s (UTC) by Ylem's clock, but Ylem's answer does not say whether a run was started. ",
+		s.pipelineUUID, e.SentAt.Format(time.DateTime))
+	if s.key != "" {
+		b.WriteString("No run with the idempotency key has appeared in the log so far. The next start with this key looks again before it starts anything.\n\n")
+	} else {
+		b.WriteString("Ylem has no idempotency key of its own, so the request is not repeated, and Terraform does not know the run. " +
+			"With idempotency_key, the provider would find it.\n\n")
+	}
+	switch {
+	case s.forAction && len(candidates) > 0:
+		fmt.Fprintf(&b, "Runs of the pipeline that have reported since then, of which one may be yours: %s. Check them before you invoke the action again.\n\n", uuidsOf(candidates))
+	case s.forAction:
+		b.WriteString("Look in Ylem for a run of this pipeline that began at about that time before you invoke the action again.\n\n")
+	case len(candidates) > 0:
+		b.WriteString("These runs of the pipeline have reported since then. If one of them is yours, import it (after terraform state rm ADDRESS if the state " +
+			"still holds an older run); otherwise apply again:\n\n")
+		for i, run := range candidates {
+			if i == maxCandidates {
+				fmt.Fprintf(&b, "  and %d more\n", len(candidates)-i)
+				break
+			}
+			fmt.Fprintf(&b, "  terraform import ADDRESS %s/%s", s.pipelineUUID, run.Run.RunUUID)
+			if len(s.input.Body) > 0 && run.HasInput(s.input.Body) {
+				b.WriteString("  # the same input")
+			}
+			b.WriteString("\n")
+		}
+		b.WriteString("\n")
+	default:
+		fmt.Fprintf(&b, "Look in Ylem for a run of this pipeline that began at about that time. If there is one, import it "+
+			"(terraform import ADDRESS %s/RUN_UUID, after terraform state rm ADDRESS if the state still holds an older run); if there is none, apply again.\n\n",
+			s.pipelineUUID)
+	}
+	b.WriteString(answer(e))
+	diags.AddAttributeError(path.Root("pipeline_uuid"), "The run may have been started", b.String())
+}
+
+const maxCandidates = 5
+
+func uuidsOf(runs []follow.Started) string {
+	var uuids []string
+	for _, run := range runs[:min(len(runs), maxCandidates)] {
+		uuids = append(uuids, run.Run.RunUUID)
+	}
+	return strings.Join(uuids, ", ")
+}
+
+// warnOfUselessKey says that a run which has ended shows no trace of its key.
+func warnOfUselessKey(o outcome, diags *diag.Diagnostics) {
+	for _, row := range o.progress.Rows {
+		if row.TaskType == follow.TaskTypeTrigger {
+			return
+		}
+	}
+	if o.progress.Status.Ended() {
+		diags.AddAttributeWarning(keyPath, "The idempotency key had no effect", fmt.Sprintf(
+			"Run %s of pipeline %s has no External trigger, so its log does not show its input, and another apply could not find it by its key. "+
+				"Let the pipeline begin with an External trigger, or remove idempotency_key.", o.run.RunUUID, o.run.PipelineUUID))
+	}
+}
+
 // addStartError explains why a run was not started.
 func addStartError(diags *diag.Diagnostics, pipelineUUID string, err error) {
 	at := path.Root("pipeline_uuid")

@@ -1,0 +1,164 @@
+package provider
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"time"
+
+	"github.com/hashicorp/terraform-plugin-framework/diag"
+	"github.com/hashicorp/terraform-plugin-framework/types"
+
+	"github.com/ylem-co/terraform-provider-ylem/internal/ylem"
+	"github.com/ylem-co/terraform-provider-ylem/internal/ylem/follow"
+	"github.com/ylem-co/terraform-provider-ylem/internal/ylem/request"
+)
+
+// startRequest is a run to be started, or to be found if it has been.
+type startRequest struct {
+	pipelineUUID string
+	input        ylem.Input
+	key          string // with its fingerprint; "": none
+	follow       bool   // the run is to be followed
+	forAction    bool   // nothing keeps the run: it cannot be imported
+	timeout      time.Duration
+}
+
+func newStartRequest(pipelineUUID, input, inputWO types.String, wait types.Bool, timeout time.Duration) startRequest {
+	return startRequest{
+		timeout:      timeout,
+		pipelineUUID: pipelineUUID.ValueString(),
+		input: ylem.Input{
+			Body:   []byte(cmp.Or(input.ValueString(), inputWO.ValueString())),
+			Secret: inputWO.ValueString() != "",
+		},
+		follow: wait.ValueBool(),
+	}
+}
+
+// start starts a run. If its log is needed, it first makes sure that that may be read: a run that is started and cannot be
+// followed is of no use. With a key, a run that carries it and has not failed is adopted instead.
+func (a api) start(ctx context.Context, s startRequest, diags *diag.Diagnostics) (run follow.Run, tasks []ylem.PendingTaskRun, ok bool) {
+	if s.follow || s.key != "" {
+		if err := a.follower.CanFollow(ctx, s.pipelineUUID); err != nil {
+			addStartError(diags, s.pipelineUUID, err)
+			return run, nil, false
+		}
+	}
+	var known map[string]bool
+	if s.key != "" {
+		var found follow.Started
+		var err error
+		if found, known, err = a.findByKey(ctx, s, nil); err != nil {
+			addStartError(diags, s.pipelineUUID, err)
+			return run, nil, false
+		}
+		if found.Run.RunUUID != "" {
+			warnOfAdoption(found, diags)
+			return found.Run, nil, true
+		}
+		s.input.BeforeRerun = func(ctx context.Context) error {
+			// If the log cannot be read now, Ylem's answer still says that nothing was started.
+			if found, _, err := a.findByKey(ctx, s, known); err == nil && found.Run.RunUUID != "" {
+				return &startedAfterAll{found}
+			}
+			return nil
+		}
+	}
+	started, err := a.client.RunPipeline(ctx, s.pipelineUUID, s.input)
+	if err == nil {
+		return follow.Run{PipelineUUID: s.pipelineUUID, RunUUID: started.UUID, TriggeredAt: started.TriggeredAt}, started.TaskRuns, true
+	}
+	if after, ok := errors.AsType[*startedAfterAll](err); ok {
+		return after.found.Run, nil, true
+	}
+	e, failed := request.AsError(err)
+	if failed && e.MaybeStarted && s.key != "" {
+		if found, ok := a.resolveDoubt(ctx, s, known); ok {
+			return found.Run, nil, true
+		}
+	}
+	if failed && e.MaybeStarted {
+		addDoubt(diags, s, e, a.candidates(ctx, s, e))
+	} else {
+		addStartError(diags, s.pipelineUUID, err)
+	}
+	return run, nil, false
+}
+
+// startedAfterAll ends a call whose run was started by a request that Ylem said it had rolled back.
+type startedAfterAll struct{ found follow.Started }
+
+func (e *startedAfterAll) Error() string { return "run " + e.found.Run.RunUUID + " was started" }
+
+// findByKey looks for a run that carries the key and has not failed, except for those that were known before. It returns
+// all that carry the key as well.
+func (a api) findByKey(ctx context.Context, s startRequest, except map[string]bool) (found follow.Started, all map[string]bool, err error) {
+	runs, err := a.follower.Recent(ctx, s.pipelineUUID)
+	if err != nil {
+		return follow.Started{}, nil, err
+	}
+	all = map[string]bool{}
+	for _, run := range runs {
+		if run.Key != s.key {
+			continue
+		}
+		all[run.Run.RunUUID] = true
+		// One that was not known before is the run of this very start, whatever became of it.
+		usable := except != nil || run.Progress().Status != follow.Failed
+		if found.Run.RunUUID == "" && usable && !except[run.Run.RunUUID] {
+			found = run
+		}
+	}
+	return found, all, nil
+}
+
+const (
+	doubtTime = time.Minute // how long a run is looked for whose start was not answered
+	doubtPoll = 2 * time.Second
+)
+
+// resolveDoubt looks for the run of a request whose answer does not say whether it was started.
+func (a api) resolveDoubt(ctx context.Context, s startRequest, known map[string]bool) (follow.Started, bool) {
+	ctx, cancel := context.WithTimeout(ctx, min(doubtTime, s.timeout))
+	defer cancel()
+	for {
+		if found, _, err := a.findByKey(ctx, s, known); err == nil && found.Run.RunUUID != "" {
+			return found, true
+		}
+		select {
+		case <-time.After(doubtPoll):
+		case <-ctx.Done():
+			return follow.Started{}, false
+		}
+	}
+}
+
+// candidates are the runs that a request without a clear answer may have started: those whose first row came after it,
+// with the same input first. If the log cannot be read, there are none.
+func (a api) candidates(ctx context.Context, s startRequest, e *request.Error) (runs []follow.Started) {
+	limit := candidatesTime
+	if ctx.Err() != nil {
+		limit = time.Second // after an interrupt, the error must be out before the process is killed
+	}
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), limit)
+	defer cancel()
+	all, err := a.follower.Recent(ctx, s.pipelineUUID)
+	if err != nil {
+		return nil
+	}
+	var others []follow.Started
+	for _, run := range all {
+		switch {
+		case run.Run.TriggeredAt.Before(e.SentAt.Truncate(time.Second)):
+		case len(s.input.Body) > 0 && run.HasInput(s.input.Body):
+			runs = append(runs, run)
+		default:
+			others = append(others, run)
+		}
+	}
+	return append(runs, others...)
+}
+
+// candidatesTime is how long the log may take to name candidates.
+const candidatesTime = 10 * time.Second
