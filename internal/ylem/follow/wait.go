@@ -115,16 +115,7 @@ func (w *wait) take(ctx context.Context, answer polled) error {
 		rows, err = answer.log.of(w.run)
 	}
 	if err != nil {
-		if ctx.Err() != nil {
-			return nil
-		}
-		if hopeless(err) {
-			return err
-		}
-		w.follower.client.Logger().LogAttrs(ctx, slog.LevelWarn, "The log could not be read while waiting for a run; trying again",
-			slog.String("run_uuid", w.run.RunUUID), slog.String("error", err.Error()))
-		w.lastErr = err
-		return nil
+		return w.failed(ctx, err)
 	}
 	if !w.answered {
 		w.skew = w.follower.client.Skew()
@@ -139,6 +130,20 @@ func (w *wait) take(ctx context.Context, answer polled) error {
 	}
 	w.progress, w.answered, w.lastErr = next, true, nil
 	w.report()
+	return nil
+}
+
+// failed notes why the log could not be read. Its error ends the wait.
+func (w *wait) failed(ctx context.Context, err error) error {
+	switch {
+	case ctx.Err() != nil:
+		return nil
+	case hopeless(err):
+		return err
+	}
+	w.follower.client.Logger().LogAttrs(ctx, slog.LevelWarn, "The log could not be read while waiting for a run; trying again",
+		slog.String("run_uuid", w.run.RunUUID), slog.String("error", err.Error()))
+	w.lastErr = err
 	return nil
 }
 
