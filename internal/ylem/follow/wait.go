@@ -135,15 +135,14 @@ func (w *wait) take(ctx context.Context, answer polled) error {
 
 // failed notes why the log could not be read. Its error ends the wait.
 func (w *wait) failed(ctx context.Context, err error) error {
-	switch {
-	case ctx.Err() != nil:
-		return nil
-	case hopeless(err):
+	if hopeless(err) {
 		return err
 	}
-	w.follower.client.Logger().LogAttrs(ctx, slog.LevelWarn, "The log could not be read while waiting for a run; trying again",
-		slog.String("run_uuid", w.run.RunUUID), slog.String("error", err.Error()))
-	w.lastErr = err
+	if ctx.Err() == nil { // else the poll was given up
+		w.follower.client.Logger().LogAttrs(ctx, slog.LevelWarn, "The log could not be read while waiting for a run; trying again",
+			slog.String("run_uuid", w.run.RunUUID), slog.String("error", err.Error()))
+		w.lastErr = err
+	}
 	return nil
 }
 
