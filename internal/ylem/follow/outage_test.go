@@ -1,6 +1,7 @@
 package follow_test
 
 import (
+	"context"
 	"encoding/base64"
 	"errors"
 	"fmt"
@@ -96,7 +97,9 @@ func TestWaitEndsWhenTheLogIsTooLarge(t *testing.T) {
 		for i := range 20 {
 			s.steps = []logStep{{rows: append(rowsOf(s.steps), s.at(taskA, time.Duration(i)*time.Second, true))}}
 		}
-		_, err := c.Wait(t.Context(), run, options(taskB))
+		ctx, cancel := context.WithTimeout(t.Context(), time.Hour)
+		defer cancel()
+		_, err := c.Wait(ctx, run, options(taskB))
 		if !errors.Is(err, ylem.ErrLogTooLarge) || len(s.polls) != 1 {
 			t.Errorf("%v after %d polls", err, len(s.polls))
 		}
