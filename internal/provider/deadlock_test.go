@@ -6,6 +6,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/hashicorp/terraform-plugin-go/tfprotov6"
+
 	"github.com/ylem-co/terraform-provider-ylem/internal/ylemtest"
 )
 
@@ -52,4 +54,26 @@ func TestDeadlocksWithoutEnd(t *testing.T) {
 		}
 		s.expectRequests(t, map[ylemtest.Route]int{ylemtest.RouteRun: requests})()
 	}
+}
+
+// A server that cannot store an input answers as if its database had a deadlock. An input that is known only when the action is
+// invoked is checked then.
+func TestLongInputIsNoDeadlock(t *testing.T) {
+	t.Parallel()
+	s := newSandbox(t)
+	pipeline := s.ran()
+	p := s.connect(t, nil)
+	for _, name := range []string{"input", "input_wo"} {
+		config := toDynamic(t, p.schema.ActionSchemas[actionName].Schema.ValueType(), pipeline.with(object{name: strings.Repeat("x", 65536)}))
+		stream, err := p.server.(tfprotov6.ActionServer).InvokeAction(t.Context(), &tfprotov6.InvokeActionRequest{ActionType: actionName, Config: config})
+		if err != nil {
+			t.Fatal(err)
+		}
+		for event := range stream.Events {
+			if completed, ok := event.Type.(tfprotov6.CompletedInvokeActionEventType); ok {
+				diagnostics(completed.Diagnostics).expectError(t, name, "Input too long", "65536 bytes", "65,535 bytes")
+			}
+		}
+	}
+	s.expectRequests(t, map[ylemtest.Route]int{ylemtest.RouteRun: 0})()
 }

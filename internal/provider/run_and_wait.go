@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"errors"
+	"fmt"
 	"time"
 
 	"github.com/hashicorp/terraform-plugin-framework/diag"
@@ -98,6 +99,17 @@ var quietPeriodPath = path.Root("completion").AtName("quiet_period")
 // start starts a run. If the run is to be waited for, it first makes sure that the log may be read: a run that is started
 // and cannot be followed is of no use.
 func (a api) start(ctx context.Context, pipelineUUID string, input, inputWO types.String, wait bool, diags *diag.Diagnostics) (ylem.Run, bool) {
+	// An open-source server answers a longer input as it answers a deadlock. A value that was unknown when it was validated can
+	// be one.
+	body := []byte(cmp.Or(input.ValueString(), inputWO.ValueString()))
+	if len(body) > ylem.MaxInput {
+		at := path.Root("input")
+		if inputWO.ValueString() != "" {
+			at = path.Root("input_wo")
+		}
+		refuse(diags, at, "Input too long", inputForm, fmt.Errorf("the value has %d bytes", len(body)))
+		return ylem.Run{}, false
+	}
 	if wait {
 		if err := a.follower.CanFollow(ctx, pipelineUUID); err != nil {
 			addStartError(diags, pipelineUUID, err)
@@ -105,7 +117,7 @@ func (a api) start(ctx context.Context, pipelineUUID string, input, inputWO type
 		}
 	}
 	run, err := a.client.RunPipeline(ctx, pipelineUUID, ylem.Input{
-		Body:   []byte(cmp.Or(input.ValueString(), inputWO.ValueString())),
+		Body:   body,
 		Secret: inputWO.ValueString() != "",
 	})
 	if err != nil {
