@@ -303,12 +303,12 @@ func TestAccPipelineRunOfAClientThatMayOnlyRun(t *testing.T) {
 func TestAccPipelineRunRefreshOfFinishedRunsAsksNothing(t *testing.T) {
 	s := newSandbox(t)
 	p := s.AddPipeline(ylemtest.Pipeline{Tasks: []ylemtest.Task{{}}}).UUID
-	config := s.config(fmt.Sprintf("resource \"ylem_pipeline_run\" \"test\" {\n  count = 100\n  pipeline_uuid = %q\n"+
+	config := s.config(fmt.Sprintf("resource \"ylem_pipeline_run\" \"test\" {\n  count = 20\n  pipeline_uuid = %q\n"+
 		"  wait_for_completion = true\n  completion = { final_task_uuids = [%q], poll_interval = \"100ms\" }\n}\n", p, s.tasks(p)[0]))
 	acceptance(t, resource.TestStep{
 		Config: config,
 		PostApplyFunc: func() {
-			s.expectRequests(t, map[ylemtest.Route]int{ylemtest.RouteRun: 100})()
+			s.expectRequests(t, map[ylemtest.Route]int{ylemtest.RouteRun: 20})()
 			s.ResetRequests()
 		},
 	}, resource.TestStep{
@@ -324,7 +324,7 @@ func TestAccPipelineRunRefreshOfFinishedRunsAsksNothing(t *testing.T) {
 func TestAccPipelineRunRefreshOfUnfinishedRunsAsksOnce(t *testing.T) {
 	s := newSandbox(t)
 	p := s.AddPipeline(ylemtest.Pipeline{Tasks: []ylemtest.Task{{Unended: true}}}).UUID
-	config := s.config(fmt.Sprintf("resource \"ylem_pipeline_run\" \"test\" {\n  count = 100\n  pipeline_uuid = %q\n}\n", p))
+	config := s.config(fmt.Sprintf("resource \"ylem_pipeline_run\" \"test\" {\n  count = 20\n  pipeline_uuid = %q\n}\n", p))
 	acceptance(t, resource.TestStep{
 		Config: config,
 		// What follows is a plan of its own.
@@ -338,7 +338,7 @@ func TestAccPipelineRunRefreshOfUnfinishedRunsAsksOnce(t *testing.T) {
 			}
 		},
 	})
-	if n := len(s.Runs(p)); n != 100 {
+	if n := len(s.Runs(p)); n != 20 {
 		t.Errorf("%d runs", n)
 	}
 }

@@ -136,9 +136,7 @@ func postponed(status int, header http.Header) bool {
 
 // AnswersHTTP2 reports whether a server answered a request in HTTP/1.1 with HTTP/2. It did not understand the request.
 func AnswersHTTP2(err error) bool {
-	return anyText(err, func(text string) bool {
-		return http2Answer.MatchString(text) || strings.HasSuffix(text, "no application protocol")
-	})
+	return anyText(err, http2Answer.MatchString)
 }
 
 // NeedsProxyPassword reports whether a proxy refused to connect to Ylem with 407.

@@ -405,3 +405,36 @@ func TestFewTokensAreRemembered(t *testing.T) {
 		t.Errorf("%d tokens of %d are remembered", n, len(f.Tokens()))
 	}
 }
+
+// An answer to an old token that comes late does not cost the new one.
+func TestLateRefusalOfAnOldToken(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		f := fake.New(t, nil)
+		var asked atomic.Int64
+		f.API = func(w http.ResponseWriter, r *http.Request) {
+			if r.Header.Get("Authorization") != "Bearer TOKEN-1" {
+				fake.AnswerJSON(fake.LastRun)(w, r)
+				return
+			}
+			time.Sleep(time.Duration(asked.Add(1)-1) * 10 * time.Second)
+			w.WriteHeader(http.StatusUnauthorized)
+		}
+		client, _ := fake.NewPipeClient(t, f)
+		if _, err := client.Now(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		var group sync.WaitGroup
+		for range 2 { // one is refused at once, the other after ten seconds
+			group.Go(func() {
+				if err := fake.CallLastRun(t.Context(), client); err != nil {
+					t.Error(err)
+				}
+			})
+		}
+		group.Wait()
+		if got := len(f.Tokens()); got != 2 {
+			t.Errorf("%d token requests, want 2", got)
+		}
+	})
+}
