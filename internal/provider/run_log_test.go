@@ -353,7 +353,7 @@ func TestScopesThatRuleOutWaiting(t *testing.T) {
 	p := s.slow()
 	waiting := object{"pipeline_uuid": p, "wait_for_completion": true}
 	_, diags := s.connect(t, object{"scopes": []string{"pipelines:run"}}).create(t, waiting)
-	diags.expectError(t, "wait_for_completion", "The provider's scopes rule out waiting", "stats:read", "pipelines:run", "wait_for_completion = false")
+	diags.expectError(t, "wait_for_completion", "The provider's scopes rule out reading the log", "stats:read", "pipelines:run")
 	if n := len(s.Requests()); n != 0 {
 		t.Errorf("%d requests", n)
 	}

@@ -241,7 +241,8 @@ func (s *sending) atServer(clock *serverClock) (at time.Time) {
 	if local := s.at.Load(); local != nil {
 		at = clock.at(*local)
 	}
-	if before := s.before.Load(); before != nil && before.After(at) && !before.After(clock.at(time.Now())) {
+	latest := clock.at(time.Now()).Add(time.Second) // whole seconds hide as much
+	if before := s.before.Load(); before != nil && before.After(at) && before.Before(latest) {
 		at = *before
 	}
 	return at
