@@ -145,6 +145,37 @@ func TestDuplicatesThatTheLogMerges(t *testing.T) {
 	}
 }
 
+// While the log's database is down, the log is empty. That takes nothing back, and is no silence.
+func TestLogIsEmptyDuringAWait(t *testing.T) {
+	t.Parallel()
+	clock := &ylemtest.Clock{}
+	s := newSandbox(t, ylemtest.WithClock(clock.Now))
+	first, final := ylemtest.NewUUID(), ylemtest.NewUUID()
+	p := s.AddPipeline(ylemtest.Pipeline{Tasks: []ylemtest.Task{
+		{UUID: first, Duration: time.Second}, {UUID: final, Duration: time.Hour, After: []string{first}},
+	}}).UUID
+	go func() {
+		polled := func() {
+			n := s.count(ylemtest.RouteLogs)
+			if !happens(func() bool { return s.count(ylemtest.RouteLogs) >= n+3 }) {
+				t.Error("the run is not waited for")
+			}
+		}
+		polled()
+		clock.Advance(time.Minute)
+		polled() // the first task has been seen
+		s.StopClickHouse()
+		polled()
+		s.StartClickHouse()
+		clock.Advance(2 * time.Hour)
+	}()
+	state, diags := s.connect(t, nil).create(t, followed(p, final))
+	if len(diags) > 0 {
+		t.Fatal(diags)
+	}
+	state.expect(t, object{"status": "succeeded", "duration": 3601000})
+}
+
 // Redis has lost the sessions: the log refuses the old token, and takes a new one.
 func TestSessionLostDuringAWait(t *testing.T) {
 	t.Parallel()
