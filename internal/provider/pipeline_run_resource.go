@@ -102,7 +102,7 @@ func (r *pipelineRunResource) Read(ctx context.Context, req resource.ReadRequest
 func (r *pipelineRunResource) refresh(ctx context.Context, m *pipelineRunModel, known follow.Progress, diags *diag.Diagnostics) {
 	completion, _ := completionFrom(ctx, m.Completion, diags)
 	if m.Completion.IsNull() && !m.WaitForCompletion.ValueBool() {
-		completion.QuietPeriod = follow.Day // nobody has chosen to presume an end earlier
+		completion.QuietPeriod = follow.Day // nothing says that an end may be presumed earlier
 	}
 	run := m.run(ctx, diags)
 	progress, err := r.api.follower.Refresh(ctx, run, completion)

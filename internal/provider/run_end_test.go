@@ -42,7 +42,7 @@ func (i *interrupted) refresh(t *testing.T) string {
 	return i.mustRun(t, 0, "apply", "-refresh-only", "-auto-approve", "-no-color")
 }
 
-// expectPlan fails the test unless this is planned with so many requests for the log, and none other but for a token.
+// expectPlan fails the test unless this is planned with this number of requests for the log, and no others but for a token.
 func (i *interrupted) expectPlan(t *testing.T, action string, logs int) {
 	t.Helper()
 	i.ResetRequests()
@@ -244,7 +244,7 @@ func TestAccFinalTaskAfterAForEach(t *testing.T) {
 		t.Fatalf("%d rows: the test proves nothing", len(rows))
 	}
 	polls := i.count(ylemtest.RouteLogs)
-	b.eventually(t, "the run is waited for after the first item", func() bool { return i.count(ylemtest.RouteLogs) >= polls+3 })
+	b.eventually(t, "the log is polled after the first item", func() bool { return i.count(ylemtest.RouteLogs) >= polls+3 })
 	i.clock.Advance(20 * time.Minute)
 	if code, output := b.wait(t); code != 1 || !loosely("The run failed").MatchString(output) || !loosely("boom").MatchString(output) {
 		t.Errorf("exit code %d:\n%s", code, output)
@@ -252,7 +252,7 @@ func TestAccFinalTaskAfterAForEach(t *testing.T) {
 }
 
 // An end that is certain stays, whatever the configuration names afterwards: a task that joined the pipeline later would be
-// waited for without end.
+// polled for without end.
 func TestAccCertainEndIsNotReopened(t *testing.T) {
 	t.Parallel()
 	task := ylemtest.NewUUID()

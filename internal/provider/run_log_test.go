@@ -127,7 +127,7 @@ func TestDuplicatesThatTheLogMerges(t *testing.T) {
 		polled := func(times int) {
 			n := s.count(ylemtest.RouteLogs)
 			if !happens(func() bool { return s.count(ylemtest.RouteLogs) >= n+times }) {
-				t.Error("the run is not waited for")
+				t.Error("the log is not polled")
 			}
 		}
 		polled(1)
@@ -158,7 +158,7 @@ func TestLogIsEmptyDuringAWait(t *testing.T) {
 		polled := func() {
 			n := s.count(ylemtest.RouteLogs)
 			if !happens(func() bool { return s.count(ylemtest.RouteLogs) >= n+3 }) {
-				t.Error("the run is not waited for")
+				t.Error("the log is not polled")
 			}
 		}
 		polled()
@@ -187,7 +187,7 @@ func TestSessionLostDuringAWait(t *testing.T) {
 		for i := range 3 { // more than once
 			n := s.count(ylemtest.RouteLogs)
 			if !happens(func() bool { return s.count(ylemtest.RouteLogs) >= n+3 }) {
-				t.Errorf("the run is not waited for after %d losses", i)
+				t.Errorf("the log is not polled after %d losses", i)
 			}
 			s.LoseSessions()
 		}
