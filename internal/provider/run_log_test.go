@@ -21,7 +21,7 @@ import (
 // followed is the configuration of a run of the pipeline that ends with these tasks.
 func followed(pipelineUUID string, final ...string) object {
 	return object{
-		"pipeline_uuid": pipelineUUID, "wait_for_completion": true, "timeouts": object{"create": "1m"},
+		"pipeline_uuid": pipelineUUID, "wait_for_completion": true, "timeouts": object{"create": "30s"},
 		"completion": object{"poll_interval": "100ms", "final_task_uuids": final},
 	}
 }
