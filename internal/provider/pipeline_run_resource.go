@@ -117,6 +117,9 @@ func (r *pipelineRunResource) refresh(ctx context.Context, m *pipelineRunModel, 
 		})
 		return
 	}
+	if known.Status == follow.Succeeded && !progress.Status.Ended() && len(progress.Rows) == len(known.Rows) {
+		return // no task has reported since: the log has lost rows, or the quiet period has become longer
+	}
 	if known.Status == follow.Succeeded && progress.Status != follow.Succeeded {
 		diags.AddWarning("The run had not ended", fmt.Sprintf(
 			"Run %s of pipeline %s counted as succeeded because no task had reported for the quiet period, but a task has reported since: it is %s; %s.\n\n%s"+

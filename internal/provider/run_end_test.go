@@ -229,6 +229,37 @@ func TestAccGuessIsTakenBack(t *testing.T) {
 	})
 }
 
+// Only a task that reports takes a guess back: neither a log that has lost its rows nor a longer quiet period does.
+func TestAccGuessStandsWhileNoTaskReports(t *testing.T) {
+	t.Parallel()
+	first, _, tasks := twoTasks()
+	i := newFollowed(t, tasks, afterQuiet("1s"))
+	i.applyWhile(t, func() { i.clock.Advance(time.Minute) })
+	guess := object{"status": "succeeded", "is_successful": true, "duration": 1000}
+	i.expectState(t, guess)
+
+	i.StopClickHouse()
+	i.expectPlan(t, "no-op", 1)
+	i.refresh(t)
+	i.expectState(t, guess)
+	i.StartClickHouse()
+
+	i.set(t, afterQuiet("10m"))
+	i.mustRun(t, 0, "apply", "-auto-approve")
+	if output := i.refresh(t); loosely("The run had not ended").MatchString(output) {
+		t.Error(output)
+	}
+	i.expectState(t, guess)
+	i.expectPlan(t, "no-op", 1)
+
+	i.clock.Advance(time.Hour) // the second task
+	i.refresh(t)
+	i.expectState(t, notEnded.with(started))
+	if n := len(i.Rows(i.Runs(i.pipeline)[0].UUID)); n != 2 {
+		t.Errorf("%d rows, want those of %s and the second task", n, first)
+	}
+}
+
 // After a for-each, each task reports once for each item: the final task's first row is not the end.
 func TestAccFinalTaskAfterAForEach(t *testing.T) {
 	t.Parallel()

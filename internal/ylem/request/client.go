@@ -221,7 +221,8 @@ func (c *Client) Start(ctx context.Context, r Request, decode func(*Answer) erro
 		sentAt = c.serverTime(sentLocal)
 	}
 	if e, ok := errors.AsType[*Error](err); ok && e.Op == r.Op {
-		e.MaybeStarted, e.Deadlock, e.SentAt = maybeStarted(last), deadlock(last), sentAt
+		e.MaybeStarted, e.SentAt = maybeStarted(last), sentAt
+		e.Deadlock = e.StatusCode != 0 && deadlock(last) // unless it was given up before the next attempt
 	}
 	return sentAt, err
 }
