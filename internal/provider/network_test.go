@@ -41,7 +41,7 @@ func TestForgottenConnections(t *testing.T) {
 		proxy, arguments := s.behind(t)
 		go func() {
 			if !happens(func() bool { return s.count(ylemtest.RouteLogs) >= 2 }) {
-				t.Error("the run is not waited for")
+				t.Error("the log is not polled")
 			}
 			proxy.Forget()
 			clock.Advance(2 * time.Hour)

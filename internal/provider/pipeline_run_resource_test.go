@@ -41,7 +41,7 @@ const (
 	firstRun = plancheck.ResourceActionCreate
 )
 
-// step applies a configuration, expects what is planned, and that so many runs were started since the sandbox began.
+// step applies a configuration, expects what is planned, and how many runs were started since the sandbox began.
 // A second plan without changes is part of every step.
 func (s *sandbox) step(t *testing.T, config string, action plancheck.ResourceActionType, runs int, checks ...statecheck.StateCheck) resource.TestStep {
 	t.Helper()

@@ -149,7 +149,7 @@ func TestAccWaitNoticesFailure(t *testing.T) {
 				})}),
 			}))),
 		s.step(t, s.run(p, waitingNow+"\non_failure = \"warn\""), nothing, 3),
-		s.step(t, s.run(p, pollQuickly), inPlace, 3), // nobody waits any more
+		s.step(t, s.run(p, pollQuickly), inPlace, 3), // no wait any more
 		resource.TestStep{ // a failed run that is no longer accepted, or that may not be
 			Config: s.run(p, waitingNow), ConfigPlanChecks: planned(newRun), ExpectError: loosely("The run failed"),
 		},
@@ -335,7 +335,7 @@ func TestRunArgumentsThatCannotWork(t *testing.T) {
 	}
 	p := s.AddPipeline(ylemtest.Pipeline{}).UUID
 	for name, arguments := range map[string]object{
-		"nobody waits":     {"completion": object{"quiet_period": "30m"}},
+		"no wait":          {"completion": object{"quiet_period": "30m"}},
 		"waits for a task": {"wait_for_completion": true, "completion": object{"final_task_uuids": []any{s.tasks(p)[0]}, "poll_interval": "100ms"}, "timeouts": object{"create": "20s"}},
 	} {
 		if _, diags := connection.create(t, object{"pipeline_uuid": p}.with(arguments)); len(diags) > 0 {

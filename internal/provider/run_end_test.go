@@ -42,7 +42,7 @@ func (i *interrupted) refresh(t *testing.T) string {
 	return i.mustRun(t, 0, "apply", "-refresh-only", "-auto-approve", "-no-color")
 }
 
-// expectPlan fails the test unless this is planned with so many requests for the log, and none other but for a token.
+// expectPlan fails the test unless this is planned with this number of requests for the log, and no others but for a token.
 func (i *interrupted) expectPlan(t *testing.T, action string, logs int) {
 	t.Helper()
 	i.ResetRequests()
@@ -229,6 +229,37 @@ func TestAccGuessIsTakenBack(t *testing.T) {
 	})
 }
 
+// Only a task that reports takes a guess back: neither a log that has lost its rows nor a longer quiet period does.
+func TestAccGuessStandsWhileNoTaskReports(t *testing.T) {
+	t.Parallel()
+	first, _, tasks := twoTasks()
+	i := newFollowed(t, tasks, afterQuiet("1s"))
+	i.applyWhile(t, func() { i.clock.Advance(time.Minute) })
+	guess := object{"status": "succeeded", "is_successful": true, "duration": 1000}
+	i.expectState(t, guess)
+
+	i.StopClickHouse()
+	i.expectPlan(t, "no-op", 1)
+	i.refresh(t)
+	i.expectState(t, guess)
+	i.StartClickHouse()
+
+	i.set(t, afterQuiet("10m"))
+	i.mustRun(t, 0, "apply", "-auto-approve")
+	if output := i.refresh(t); loosely("The run had not ended").MatchString(output) {
+		t.Error(output)
+	}
+	i.expectState(t, guess)
+	i.expectPlan(t, "no-op", 1)
+
+	i.clock.Advance(time.Hour) // the second task
+	i.refresh(t)
+	i.expectState(t, notEnded.with(started))
+	if n := len(i.Rows(i.Runs(i.pipeline)[0].UUID)); n != 2 {
+		t.Errorf("%d rows, want those of %s and the second task", n, first)
+	}
+}
+
 // After a for-each, each task reports once for each item: the final task's first row is not the end.
 func TestAccFinalTaskAfterAForEach(t *testing.T) {
 	t.Parallel()
@@ -244,7 +275,7 @@ func TestAccFinalTaskAfterAForEach(t *testing.T) {
 		t.Fatalf("%d rows: the test proves nothing", len(rows))
 	}
 	polls := i.count(ylemtest.RouteLogs)
-	b.eventually(t, "the run is waited for after the first item", func() bool { return i.count(ylemtest.RouteLogs) >= polls+3 })
+	b.eventually(t, "the log is polled after the first item", func() bool { return i.count(ylemtest.RouteLogs) >= polls+3 })
 	i.clock.Advance(20 * time.Minute)
 	if code, output := b.wait(t); code != 1 || !loosely("The run failed").MatchString(output) || !loosely("boom").MatchString(output) {
 		t.Errorf("exit code %d:\n%s", code, output)
@@ -252,7 +283,7 @@ func TestAccFinalTaskAfterAForEach(t *testing.T) {
 }
 
 // An end that is certain stays, whatever the configuration names afterwards: a task that joined the pipeline later would be
-// waited for without end.
+// polled for without end.
 func TestAccCertainEndIsNotReopened(t *testing.T) {
 	t.Parallel()
 	task := ylemtest.NewUUID()
@@ -261,8 +292,32 @@ func TestAccCertainEndIsNotReopened(t *testing.T) {
 	for _, arguments := range []string{exactly(ylemtest.NewUUID()), exactly(task, ylemtest.NewUUID()), "wait_for_completion = true", ""} {
 		i.set(t, arguments)
 		i.expectPlan(t, "update", 0)
+		if t.Failed() {
+			return // an apply would wait without end
+		}
 		i.apply(t)
 		i.expectState(t, object{"status": "succeeded", "is_successful": true})
 		i.expectPlan(t, "no-op", 0)
 	}
+}
+
+// Rows that have left the log by the time a wait is resumed are known from the state.
+func TestAccResumedWaitOfALogThatLostRows(t *testing.T) {
+	t.Parallel()
+	first, final, tasks := twoTasks()
+	tasks[0].VanishAfter = 10 * time.Minute
+	i := newFollowed(t, tasks, "")
+	i.mustRun(t, 0, "apply", "-auto-approve")
+	i.clock.Advance(time.Minute)
+	i.refresh(t)
+	i.clock.Advance(30 * time.Minute)
+	if n := len(i.Rows(i.Runs(i.pipeline)[0].UUID)); n != 0 {
+		t.Fatalf("the log holds %d rows: the test proves nothing", n)
+	}
+	i.refresh(t)
+	i.expectState(t, started)
+	i.set(t, exactly(first, final)) // the first one is not in the log any more
+	i.applyWhile(t, func() { i.clock.Advance(2 * time.Hour) })
+	i.expectState(t, object{"status": "succeeded", "duration": 3601000})
+	i.expectPlan(t, "no-op", 0)
 }

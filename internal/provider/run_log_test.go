@@ -21,7 +21,7 @@ import (
 // followed is the configuration of a run of the pipeline that ends with these tasks.
 func followed(pipelineUUID string, final ...string) object {
 	return object{
-		"pipeline_uuid": pipelineUUID, "wait_for_completion": true, "timeouts": object{"create": "1m"},
+		"pipeline_uuid": pipelineUUID, "wait_for_completion": true, "timeouts": object{"create": "30s"},
 		"completion": object{"poll_interval": "100ms", "final_task_uuids": final},
 	}
 }
@@ -127,7 +127,7 @@ func TestDuplicatesThatTheLogMerges(t *testing.T) {
 		polled := func(times int) {
 			n := s.count(ylemtest.RouteLogs)
 			if !happens(func() bool { return s.count(ylemtest.RouteLogs) >= n+times }) {
-				t.Error("the run is not waited for")
+				t.Error("the log is not polled")
 			}
 		}
 		polled(1)
@@ -145,6 +145,37 @@ func TestDuplicatesThatTheLogMerges(t *testing.T) {
 	}
 }
 
+// While the log's database is down, the log is empty. That takes nothing back, and is no silence.
+func TestLogIsEmptyDuringAWait(t *testing.T) {
+	t.Parallel()
+	clock := &ylemtest.Clock{}
+	s := newSandbox(t, ylemtest.WithClock(clock.Now))
+	first, final := ylemtest.NewUUID(), ylemtest.NewUUID()
+	p := s.AddPipeline(ylemtest.Pipeline{Tasks: []ylemtest.Task{
+		{UUID: first, Duration: time.Second}, {UUID: final, Duration: time.Hour, After: []string{first}},
+	}}).UUID
+	go func() {
+		polled := func() {
+			n := s.count(ylemtest.RouteLogs)
+			if !happens(func() bool { return s.count(ylemtest.RouteLogs) >= n+3 }) {
+				t.Error("the log is not polled")
+			}
+		}
+		polled()
+		clock.Advance(time.Minute)
+		polled() // the first task has been seen
+		s.StopClickHouse()
+		polled()
+		s.StartClickHouse()
+		clock.Advance(2 * time.Hour)
+	}()
+	state, diags := s.connect(t, nil).create(t, followed(p, final))
+	if len(diags) > 0 {
+		t.Fatal(diags)
+	}
+	state.expect(t, object{"status": "succeeded", "duration": 3601000})
+}
+
 // Redis has lost the sessions: the log refuses the old token, and takes a new one.
 func TestSessionLostDuringAWait(t *testing.T) {
 	t.Parallel()
@@ -156,7 +187,7 @@ func TestSessionLostDuringAWait(t *testing.T) {
 		for i := range 3 { // more than once
 			n := s.count(ylemtest.RouteLogs)
 			if !happens(func() bool { return s.count(ylemtest.RouteLogs) >= n+3 }) {
-				t.Errorf("the run is not waited for after %d losses", i)
+				t.Errorf("the log is not polled after %d losses", i)
 			}
 			s.LoseSessions()
 		}

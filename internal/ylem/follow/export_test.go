@@ -16,5 +16,5 @@ func FillLog(rows iter.Seq2[ylem.LogRow, error]) (runs int, err error) {
 // HeldLogs is how many logs are held.
 func HeldLogs(f *Follower) int { return f.logs.Kept() }
 
-// LimitHeld lets a follower hold no more than so many bytes of a log.
+// LimitHeld bounds what a follower holds of a log.
 func LimitHeld(f *Follower, bytes int) { f.maxHeld = bytes }

@@ -75,7 +75,7 @@ func TestAssess(t *testing.T) {
 		rows       []ylem.LogRow
 		now        time.Duration // after start
 		final      []string
-		changed    time.Duration // after start; 0: nobody watched
+		changed    time.Duration // after start; 0: it was not watched
 		want       follow.Status
 		wantRows   int
 		wantFinish time.Duration
@@ -546,7 +546,7 @@ func TestLongFaultsAreKept(t *testing.T) {
 func TestRefreshSharesAnOutage(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		for name, token := range map[string]http.HandlerFunc{"token refused": fake.Answer(503, ""), "nobody answers": fake.Stall} {
+		for name, token := range map[string]http.HandlerFunc{"token refused": fake.Answer(503, ""), "no answer": fake.Stall} {
 			f := fake.New(t, nil)
 			f.Token = token
 			c := pipeFollower(t, f)
@@ -846,7 +846,7 @@ func TestLogsAreForgotten(t *testing.T) {
 	})
 }
 
-// Of an imported run whose rows have no time, nobody knows when it was triggered.
+// Of an imported run whose rows have no time, it is not known when it was triggered.
 func TestRefreshOfARunWithoutATime(t *testing.T) {
 	scripted(t, func(t *testing.T, s *logScript, c *follow.Follower, run follow.Run) {
 		s.steps = []logStep{{rows: []ylem.LogRow{s.at(taskA, -time.Hour, true)}}}

@@ -115,7 +115,7 @@ func rowsOf(steps []logStep) []ylem.LogRow {
 
 // A run is looked for in a log of any size: nothing of the log is kept but when its first task was executed.
 func TestFindHoldsNothingOfTheLog(t *testing.T) {
-	const rows, megabyte = 40, 1 << 20
+	const rows, megabyte = 20, 1 << 20
 	output := base64.StdEncoding.EncodeToString([]byte(strings.Repeat("x", megabyte*3/4)))
 	var most uint64
 	heap := func() uint64 {
@@ -131,7 +131,7 @@ func TestFindHoldsNothingOfTheLog(t *testing.T) {
 			_, _ = fmt.Fprintf(w, `%s{"pipeline_run_uuid":%q,"task_uuid":%q,"is_successful":%t,"output":"%s","executed_at":%q}`,
 				separator, fake.RunUUID, taskA, i%2 == 0, output, start.Add(-time.Duration(i)*time.Minute).Format(time.RFC3339))
 			separator = ","
-			if i%10 == 9 { // what was sent has been read, but for the last rows
+			if i%5 == 4 { // what was sent has been read, but for the last rows
 				most = max(most, heap())
 			}
 		}

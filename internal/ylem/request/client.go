@@ -223,7 +223,8 @@ func (c *Client) Start(ctx context.Context, r Request, decode func(*Answer) erro
 		sentAt = sent.atServer(c.clock)
 	}
 	if e, ok := errors.AsType[*Error](err); ok && e.Op == r.Op {
-		e.MaybeStarted, e.Deadlock, e.SentAt = maybeStarted(last), deadlock(last), sentAt
+		e.MaybeStarted, e.SentAt = maybeStarted(last), sentAt
+		e.Deadlock = e.StatusCode != 0 && deadlock(last) // unless it was given up before the next attempt
 	}
 	return sentAt, err
 }

@@ -1,6 +1,8 @@
 package request_test
 
 import (
+	"context"
+	"errors"
 	"fmt"
 	"net/http"
 	"slices"
@@ -104,6 +106,21 @@ func TestDeadlocksAreRepeatedAlone(t *testing.T) {
 			if n != 2 || met[path] != 0 {
 				t.Errorf("%s: %d requests, the second beside %d others", path, n, met[path])
 			}
+		}
+	})
+}
+
+// Whoever gives up during the pause has not started a run, and is not the victim of a deadlock without end.
+func TestDeadlockThatIsNotRepeated(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		f := fake.New(t, deadlock)
+		client, _ := fake.NewPipeClient(t, f, func(cfg *request.Config) { cfg.RetryWait = 0 })
+		ctx, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
+		defer cancel()
+		_, err := client.RunPipeline(ctx, fake.PipelineUUID, ylem.Input{})
+		if e := fake.AsError(t, err); !errors.Is(err, context.DeadlineExceeded) || e.Deadlock || e.MaybeStarted || len(f.Calls()) != 1 {
+			t.Errorf("%+v after %d requests", e, len(f.Calls()))
 		}
 	})
 }

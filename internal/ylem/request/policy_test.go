@@ -88,7 +88,7 @@ func TestBackoff(t *testing.T) {
 		"first":                            {0, 0, 500, "", half},
 		"doubled":                          {0, 3, 500, "", 4 * time.Second},
 		"bounded":                          {0, 20, 500, "", request.MaxRetryWait},
-		"so many that a float overflows":   {0, 2000, 500, "", request.MaxRetryWait},
+		"more than a float holds":          {0, 2000, 500, "", request.MaxRetryWait},
 		"asked for more than the bound":    {time.Hour, 0, 500, "", request.MaxRetryWait},
 		"Retry-After of 429":               {0, 0, 429, "7", 7 * time.Second},
 		"Retry-After of 503":               {0, 0, 503, "7", 7 * time.Second},
@@ -463,7 +463,7 @@ func TestRequestTimeoutIsOfOneAttempt(t *testing.T) {
 	})
 }
 
-// The answer to a run request that was interrupted is worth waiting for: without it nobody knows the run. Nothing more
+// The answer to a run request that was interrupted is worth waiting for: without it the run is unknown. Nothing more
 // is sent, though.
 func TestInterruptedRunIsNeitherLostNorRepeated(t *testing.T) {
 	t.Parallel()

@@ -57,7 +57,7 @@ func TestRequestsInFlightAreShared(t *testing.T) {
 	}
 }
 
-// Who gives up leaves at once and disturbs nobody; the request ends with the last who waits for it, and who comes then
+// Who gives up leaves at once and disturbs no one else; the request ends with the last who waits for it, and who comes then
 // is not given its end.
 func TestSharedRequestEndsWithTheLastCaller(t *testing.T) {
 	t.Parallel()
