@@ -106,8 +106,11 @@ func TestRowsThatCannotBeRead(t *testing.T) {
 		s := newSandbox(t)
 		final := ylemtest.NewUUID()
 		p := s.AddPipeline(ylemtest.Pipeline{Tasks: []ylemtest.Task{{UUID: final, JSON: map[string]string{"duration": "1.5"}}}}).UUID
-		state, diags := s.connect(t, nil).create(t, followed(p, final).with(object{"timeouts": object{"create": "2s"}}))
-		diags.expectError(t, "", "The run outlasted the timeout", "The last attempt to read the log failed", "1.5", "200 OK")
+		state, diags := s.connect(t, nil).create(t, followed(p, final)) // polling again would not change the row
+		diags.expectError(t, "wait_for_completion", "Ylem's answer cannot be understood", "A row of the log", "bug in the provider", "continues in Ylem", "1.5", "200 OK")
+		if strings.Contains(diags.String(), "api_url") {
+			t.Errorf("blames the address:%s", diags)
+		}
 		if runs := s.Runs(p); len(runs) != 1 || state["id"] != runs[0].UUID {
 			t.Errorf("%d runs, the state holds %v", len(runs), state["id"])
 		}
@@ -216,7 +219,7 @@ func TestWaitForARunOfAnotherOrganization(t *testing.T) {
 	s := newSandbox(t)
 	final := ylemtest.NewUUID()
 	p := s.AddPipeline(ylemtest.Pipeline{Organization: "others", Tasks: []ylemtest.Task{{UUID: final, Duration: 300 * time.Millisecond}}}).UUID
-	state, diags := s.connect(t, nil).create(t, followed(p, final).with(object{"timeouts": object{"create": "1h"}}))
+	state, diags := s.connect(t, nil).create(t, followed(p, final))
 	run := s.Runs(p)[0].UUID
 	diags.expectError(t, "wait_for_completion", "Ylem refuses access", "different organization", "Run "+run, "was started and continues in Ylem", "terraform untaint", "403 Forbidden")
 	state.expect(t, notEnded.with(object{"id": run, "status": "pending"}))
