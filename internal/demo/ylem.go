@@ -31,7 +31,7 @@ func pipelines() []ylemtest.Pipeline {
 		begin   = "3a95f7d4-0b1e-4c82-96e3-5d8f2a7c4b19"
 		fetch   = "8e1c6b47-92da-4f05-b3a6-70d4e9f81c2b"
 		load    = "a4f09d63-5c7e-4b18-8f2d-e6b13c97a058"
-		tell    = "6e0c2b91-4f7d-4d3a-8b15-c9a27e84d360"
+		notify  = "6e0c2b91-4f7d-4d3a-8b15-c9a27e84d360"
 	)
 	const quick = 50 * time.Millisecond
 	return []ylemtest.Pipeline{{
@@ -53,7 +53,7 @@ func pipelines() []ylemtest.Pipeline {
 			{UUID: begin, Type: "external_trigger"},
 			{UUID: fetch, Type: "query", Duration: quick, After: []string{begin}, Output: []byte(`[{"customers":41}]`)},
 			{UUID: load, Type: "api_call", Duration: quick, After: []string{fetch}, Output: []byte(`{"imported":41}`)},
-			{UUID: tell, Type: "notification", Duration: 2 * quick, After: []string{fetch}},
+			{UUID: notify, Type: "notification", Duration: 2 * quick, After: []string{fetch}},
 		},
 	}}
 }

@@ -296,7 +296,7 @@ func TestAccPipelineRunOfAClientThatMayOnlyRun(t *testing.T) {
 		},
 	)
 	if n := s.count(ylemtest.RouteRun); n != 1 {
-		t.Errorf("%d runs, want 1: a run that cannot be waited for must not be started", n)
+		t.Errorf("%d runs, want 1: a run whose log cannot be read must not be started", n)
 	}
 }
 

@@ -308,11 +308,11 @@ func TestTaskErrors(t *testing.T) {
 	} {
 		row := ylem.LogRow{Outcome: ylem.Failed, Output: base64.StdEncoding.EncodeToString([]byte(output))}
 		if got := row.TaskErrors(); !slices.Equal(got, want) {
-			t.Errorf("%q tells %+v, want %+v", output, got, want)
+			t.Errorf("%q shows %+v, want %+v", output, got, want)
 		}
 		row.Outcome = ylem.Succeeded
 		if got := row.TaskErrors(); got != nil {
-			t.Errorf("%q of a task that succeeded tells %+v", output, got)
+			t.Errorf("%q of a task that succeeded shows %+v", output, got)
 		}
 	}
 }
@@ -386,12 +386,12 @@ func FuzzOutput(f *testing.F) {
 			}
 			for _, fault := range row.TaskErrors() {
 				if fault == (ylem.TaskError{}) {
-					t.Errorf("%q tells a fault that says nothing", row.Output)
+					t.Errorf("%q shows an error that says nothing", row.Output)
 				}
 			}
 			row.Outcome = ylem.Succeeded
 			if got := row.TaskErrors(); got != nil {
-				t.Errorf("a task that succeeded tells %+v", got)
+				t.Errorf("a task that succeeded shows %+v", got)
 			}
 		}
 		if utf8.Valid(raw) && len(raw) > 0 {
@@ -402,7 +402,7 @@ func FuzzOutput(f *testing.F) {
 			}
 			row := ylem.LogRow{Outcome: ylem.Failed, Output: base64.StdEncoding.EncodeToString(data)}
 			if got := row.TaskErrors(); !slices.Equal(got, want) {
-				t.Errorf("%s tells %+v", data, got)
+				t.Errorf("%s shows %+v", data, got)
 			}
 		}
 	})

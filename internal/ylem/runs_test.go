@@ -364,7 +364,7 @@ func TestRunIsLogged(t *testing.T) {
 		found = found || entry["level"] == "INFO" && entry["msg"] == "Started run "+fake.RunUUID+" of pipeline "+fake.PipelineUUID
 	}
 	if !found {
-		t.Errorf("no line tells the run:\n%s", log.String())
+		t.Errorf("no line names the run:\n%s", log.String())
 	}
 	for _, secret := range []string{"client-secret", "proxy-pass", "hunter2", "TOKEN-", "REFRESH-"} {
 		if strings.Contains(log.String(), secret) {

@@ -155,7 +155,7 @@ func (c *Client) Read(ctx context.Context, r Request, decode func(*Answer) error
 			return outcome{}, err
 		}
 		o, err := c.attempt(ctx, c.reads, r, token, decode)
-		// What never ran is refused by the same answer as what a lost session may not see. A young token has its session.
+		// A pipeline that never ran gets the same answer as a token whose session is lost. A young token has its session.
 		o.refused = o.refused && (r.Op != OpLastRun || c.tokens.olderThan(token, time.Minute))
 		if o.status == http.StatusUnauthorized || o.refused {
 			c.tokens.discard(token)

@@ -303,7 +303,7 @@ func TestRefusedCredentialsAreAskedOnce(t *testing.T) {
 	}
 }
 
-// What may be over in a moment is not remembered. Where it cannot be told from a wrong client ID, it is asked about once
+// What may be over in a moment is not remembered. If it looks the same as a wrong client ID, it is asked about once
 // more only.
 func TestTokenFailuresThatPass(t *testing.T) {
 	t.Parallel()
