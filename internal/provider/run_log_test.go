@@ -270,7 +270,7 @@ data "ylem_pipeline_logs" "` + name + `" {
 			tasks := func(name string) statecheck.StateCheck {
 				return statecheck.ExpectKnownValue("data.ylem_pipeline_logs."+name, tfjsonpath.New("logs"), knownvalue.ListSizeExact(2))
 			}
-			config := s.run(p, exactly(final)) + logs("until_the_end", "ylem_pipeline_run.test.finished_at") +
+			config := s.run(p, exactly(final)+"\ntimeouts {\n  create = \"30s\"\n}") + logs("until_the_end", "ylem_pipeline_run.test.finished_at") +
 				logs("a_second_more", `timeadd(ylem_pipeline_run.test.finished_at, "1s")`)
 			acceptance(
 				t,
