@@ -56,10 +56,10 @@ func (i *interrupted) expectPlan(t *testing.T, action string, logs int) {
 }
 
 // applyWhile is an apply with a wait that goes on while more happens, and must succeed.
-func (i *interrupted) applyWhile(t *testing.T, happens func()) {
+func (i *interrupted) applyWhile(t *testing.T, meanwhile func()) {
 	t.Helper()
 	b := i.applyUntilPolled(t)
-	happens()
+	meanwhile()
 	if code, output := b.wait(t); code != 0 {
 		t.Errorf("exit code %d:\n%s", code, output)
 	}
