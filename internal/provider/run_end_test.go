@@ -56,10 +56,10 @@ func (i *interrupted) expectPlan(t *testing.T, action string, logs int) {
 }
 
 // applyWhile is an apply with a wait that goes on while more happens, and must succeed.
-func (i *interrupted) applyWhile(t *testing.T, happens func()) {
+func (i *interrupted) applyWhile(t *testing.T, meanwhile func()) {
 	t.Helper()
 	b := i.applyUntilPolled(t)
-	happens()
+	meanwhile()
 	if code, output := b.wait(t); code != 0 {
 		t.Errorf("exit code %d:\n%s", code, output)
 	}
@@ -83,7 +83,7 @@ func afterQuiet(period string) string {
 
 var (
 	notEnded = object{"is_successful": nil, "finished_at": nil, "duration": nil}
-	started  = object{"status": "running"}
+	underWay = object{"status": "running"}
 )
 
 // An import does not presume that a run has ended: the configuration, which says how that is recognized, is not known to it.
@@ -110,7 +110,7 @@ func TestAccImportOfARunThatHasEnded(t *testing.T) {
 	i := newFollowed(t, tasks, exactly(final)+"\ninput = \"x\"\ntriggers = { a = 1 }")
 	run := i.AddRun(i.pipeline, time.Now().Add(-2*time.Hour))
 	i.mustRun(t, 0, "import", runAddress, i.pipeline+"/"+run.UUID)
-	i.expectState(t, notEnded.with(started))
+	i.expectState(t, notEnded.with(underWay))
 	i.expectPlan(t, "update", 1)
 	i.ResetRequests()
 	i.apply(t) // the plan has read the log
@@ -137,7 +137,7 @@ func TestAccRunThatIsNotWaitedFor(t *testing.T) {
 	i.mustRun(t, 0, "apply", "-auto-approve")
 	i.clock.Advance(23 * time.Hour)
 	i.refresh(t)
-	i.expectState(t, notEnded.with(started))
+	i.expectState(t, notEnded.with(underWay))
 	i.expectPlan(t, "no-op", 1)
 	i.clock.Advance(2 * time.Hour)
 	i.refresh(t)
@@ -224,7 +224,7 @@ func TestAccGuessIsTakenBack(t *testing.T) {
 		if output := i.refresh(t); !loosely("The run had not ended").MatchString(output) || !loosely("2 tasks have reported").MatchString(output) {
 			t.Error(output)
 		}
-		i.expectState(t, notEnded.with(started))
+		i.expectState(t, notEnded.with(underWay))
 		i.expectPlan(t, "update", 1)
 	})
 }
@@ -254,7 +254,7 @@ func TestAccGuessStandsWhileNoTaskReports(t *testing.T) {
 
 	i.clock.Advance(time.Hour) // the second task
 	i.refresh(t)
-	i.expectState(t, notEnded.with(started))
+	i.expectState(t, notEnded.with(underWay))
 	if n := len(i.Rows(i.Runs(i.pipeline)[0].UUID)); n != 2 {
 		t.Errorf("%d rows, want those of %s and the second task", n, first)
 	}
@@ -315,7 +315,7 @@ func TestAccResumedWaitOfALogThatLostRows(t *testing.T) {
 		t.Fatalf("the log holds %d rows: the test proves nothing", n)
 	}
 	i.refresh(t)
-	i.expectState(t, started)
+	i.expectState(t, underWay)
 	i.set(t, exactly(first, final)) // the first one is not in the log any more
 	i.applyWhile(t, func() { i.clock.Advance(2 * time.Hour) })
 	i.expectState(t, object{"status": "succeeded", "duration": 3601000})

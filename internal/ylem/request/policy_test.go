@@ -30,7 +30,9 @@ func TestRetryPolicies(t *testing.T) {
 		header    http.Header
 		err       error
 		connected bool
+		empty     bool
 	}
+	json, plain := http.Header{"Content-Type": {fake.TypeJSON}}, http.Header{"Content-Type": {fake.TypeText}}
 	for name, test := range map[string]struct {
 		row
 		read, token, run bool
@@ -48,6 +50,10 @@ func TestRetryPolicies(t *testing.T) {
 		"429 with Retry-After":  {row{status: 429, header: wait, connected: true}, true, true, true},
 		"500":                   {row{status: 500, connected: true}, true, true, false},
 		"500 with Retry-After":  {row{status: 500, header: wait, connected: true}, true, true, false},
+		"500 of a deadlock":     {row{status: 500, header: json, connected: true, empty: true}, true, true, true},
+		"500 with a body":       {row{status: 500, header: json, connected: true}, true, true, false},
+		"500 in plain text":     {row{status: 500, header: plain, connected: true, empty: true}, true, true, false},
+		"502, empty":            {row{status: 502, header: json, connected: true, empty: true}, true, true, false},
 		"501":                   {row{status: 501, connected: true}, false, false, false},
 		"502":                   {row{status: 502, connected: true}, true, true, false},
 		"503":                   {row{status: 503, connected: true}, true, true, false},
@@ -57,7 +63,7 @@ func TestRetryPolicies(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			attempt := request.Attempt{Op: request.OpRun, Status: test.status, Header: test.header, Err: test.err, InFlight: test.connected}
+			attempt := request.Attempt{Op: request.OpRun, Status: test.status, Header: test.header, Err: test.err, InFlight: test.connected, Empty: test.empty}
 			if got := request.RetriesRead(attempt); got != test.read {
 				t.Errorf("a read is repeated: %t, want %t", got, test.read)
 			}
