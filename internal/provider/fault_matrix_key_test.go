@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/ylem-co/terraform-provider-ylem/internal/ylemtest"
 )
@@ -12,7 +13,8 @@ import (
 // or a first one. (Faults on the way to Ylem start nothing.)
 func TestAccFaultMatrixWithAKey(t *testing.T) {
 	t.Parallel()
-	s := newSandbox(t)
+	clock := &ylemtest.Clock{}
+	s := newSandbox(t, ylemtest.WithClock(clock.Now))
 	var config strings.Builder
 	config.WriteString(s.provider("max_retries = 2\nmax_concurrent_runs = 100\nrequest_timeout = \"5s\""))
 	pipelines := map[string]string{}
@@ -20,9 +22,14 @@ func TestAccFaultMatrixWithAKey(t *testing.T) {
 		if f.way != "" && f.way != "brief" {
 			continue
 		}
-		for _, after := range []bool{false, true} {
-			name := fmt.Sprintf("fault_%02d_%t", i, after)
-			p := s.triggered()
+		// The fault comes before or after the start, whose trigger reports in time to be found at once, or only for the next apply.
+		for _, kind := range []string{"before", "after", "late"} {
+			name, after := fmt.Sprintf("fault_%02d_%s", i, kind), kind != "before"
+			trigger := ylemtest.Task{Type: "external_trigger"}
+			if kind == "late" {
+				trigger.ReportDelay = time.Minute
+			}
+			p := s.AddPipeline(ylemtest.Pipeline{Tasks: []ylemtest.Task{trigger}}).UUID
 			pipelines[name] = p
 			if f.change != nil {
 				s.UpdatePipeline(p, f.change)
@@ -44,6 +51,7 @@ func TestAccFaultMatrixWithAKey(t *testing.T) {
 		}
 	}
 	s.ClearFaults()
+	clock.Advance(time.Hour)
 	for _, p := range pipelines {
 		s.UpdatePipeline(p, func(p *ylemtest.Pipeline) { p.Paused, p.Template = false, false })
 	}
