@@ -388,6 +388,10 @@ func TestScopesThatRuleOutWaiting(t *testing.T) {
 	waiting := object{"pipeline_uuid": p, "wait_for_completion": true}
 	_, diags := s.connect(t, object{"scopes": []string{"pipelines:run"}}).create(t, waiting)
 	diags.expectError(t, "wait_for_completion", "The provider's scopes rule out reading the log", "stats:read", "pipelines:run")
+	_, diags = s.connect(t, object{"scopes": []string{"pipelines:run"}}).invoke(t.Context(), t, waiting)
+	diags.expectError(t, "wait_for_completion", "The provider's scopes rule out reading the log")
+	_, diags = s.connect(t, object{"scopes": []string{"pipelines:run"}}).create(t, object{"pipeline_uuid": p, "idempotency_key": "k"})
+	diags.expectError(t, "idempotency_key", "The provider's scopes rule out reading the log")
 	if n := len(s.Requests()); n != 0 {
 		t.Errorf("%d requests", n)
 	}
