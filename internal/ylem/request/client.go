@@ -157,9 +157,6 @@ func (c *Client) Read(ctx context.Context, r Request, decode func(*Answer) error
 		o, err := c.attempt(ctx, c.reads, r, token, decode)
 		// A pipeline that never ran gets the same answer as a token whose session is lost. A young token has its session.
 		o.refused = o.refused && (r.Op != OpLastRun || c.tokens.olderThan(token, time.Minute))
-		if o.status == http.StatusUnauthorized || o.refused {
-			c.tokens.discard(token)
-		}
 		return o, err
 	})
 }
@@ -214,9 +211,6 @@ func (c *Client) Start(ctx context.Context, r Request, decode func(*Answer) erro
 		defer end()
 		last, err = c.attempt(ctx, c.starts, r, token, decode)
 		last.inFlight = last.status == 0 && sent.connected.Load()
-		if last.status == http.StatusUnauthorized {
-			c.tokens.discard(token)
-		}
 		return last, err
 	})
 	if sent != nil {
@@ -291,10 +285,10 @@ func (c *Client) attempt(ctx context.Context, client *http.Client, r Request, to
 	}
 	resp, err := client.Do(req)
 	if err != nil {
-		return outcome{op: r.Op, err: err}, c.newError(r, nil, canceledBy(ctx, err))
+		return outcome{op: r.Op, token: token, err: err}, c.newError(r, nil, canceledBy(ctx, err))
 	}
 	defer func() { _ = resp.Body.Close() }()
-	o := outcome{op: r.Op, status: resp.StatusCode, header: resp.Header, empty: resp.Header.Get("Content-Length") == "0"}
+	o := outcome{op: r.Op, token: token, status: resp.StatusCode, header: resp.Header, empty: resp.Header.Get("Content-Length") == "0"}
 	if resp.StatusCode/100 != 2 {
 		e := c.newError(r, resp, nil)
 		o.refused = e.RefusesAccess()
@@ -325,6 +319,7 @@ func (c *Client) repeat(ctx context.Context, next policy, attempt func(ctx conte
 		}
 		switch v := next(o); {
 		case v == renew && !renewed:
+			c.tokens.discard(o.token)
 			renewed = true
 			continue
 		case (v == retry || v == rerun) && retries < c.maxRetries:

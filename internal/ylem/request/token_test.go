@@ -172,7 +172,8 @@ func TestTokenRenewedOnceWhenRefused(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			f := fake.New(t, fake.Answer(http.StatusUnauthorized, ""))
-			e := fake.AsError(t, call(t.Context(), fake.NewClient(t, f), fake.PipelineUUID))
+			client := fake.NewClient(t, f)
+			e := fake.AsError(t, call(t.Context(), client, fake.PipelineUUID))
 			if e.StatusCode != http.StatusUnauthorized || e.Op == request.OpToken || e.MaybeStarted {
 				t.Errorf("error is %+v, want the call's own 401", e)
 			}
@@ -182,6 +183,11 @@ func TestTokenRenewedOnceWhenRefused(t *testing.T) {
 			first, second := f.Calls()[0], f.Calls()[1]
 			if first.Header.Get("Authorization") != "Bearer TOKEN-1" || second.Header.Get("Authorization") != "Bearer TOKEN-2" {
 				t.Errorf("tokens are %q and %q", first.Header.Get("Authorization"), second.Header.Get("Authorization"))
+			}
+			// The second token is only known to be refused for this request.
+			_ = call(t.Context(), client, fake.PipelineUUID)
+			if third := f.Calls()[2]; third.Header.Get("Authorization") != "Bearer TOKEN-2" || len(f.Tokens()) != 3 {
+				t.Errorf("the next call began with %q, and there were %d token requests", third.Header.Get("Authorization"), len(f.Tokens()))
 			}
 		})
 	}
