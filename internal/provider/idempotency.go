@@ -26,7 +26,7 @@ import (
 // keyPath is the attribute.
 var keyPath = path.Root("idempotency_key")
 
-// fingerprint makes of what starts a new run a short text, so that under one key a changed trigger is another run.
+// fingerprint hashes everything whose change starts a new run, so that under one key a changed trigger is another run.
 func fingerprint(parts ...any) string {
 	text, _ := json.Marshal(parts) // strings, numbers and maps of strings always encode
 	sum := sha256.Sum256(text)
@@ -40,7 +40,7 @@ func withKey(input []byte, key string) ([]byte, error) {
 	}
 	var members map[string]json.RawMessage
 	if json.Unmarshal(input, &members) != nil || members == nil {
-		return nil, errors.New("the input is not a JSON object, which is what the key is added to")
+		return nil, errors.New("the key is added to the input, which must therefore be a JSON object")
 	}
 	if _, taken := members[follow.KeyMember]; taken {
 		return nil, fmt.Errorf("the input has a member %q already", follow.KeyMember)
@@ -57,7 +57,7 @@ func withKey(input []byte, key string) ([]byte, error) {
 	return keyed, nil
 }
 
-// checkKey refuses a key that is not one, and an input that cannot carry it. What is not known yet is checked before the start.
+// checkKey reports an input that cannot carry the key; unknown values are checked before the start.
 func checkKey(ctx context.Context, config tfsdk.Config, diags *diag.Diagnostics) {
 	var key, input, inputWO types.String
 	diags.Append(config.GetAttribute(ctx, keyPath, &key)...)
@@ -94,21 +94,23 @@ type claims struct {
 // sharedStart is a start that later ones with the same key share.
 type sharedStart struct {
 	done chan struct{} // closed when run is there
-	run  follow.Run
+	run  startedRun
 	ok   bool
 }
+
+// id is what two starts of the same run have in common.
+func (s startRequest) id() string { return strings.ToLower(s.pipelineUUID) + " " + s.key }
 
 // of returns the start with the request's key, and whether the caller is the first: then it must start the run.
 func (c *claims) of(s startRequest) (shared *sharedStart, first bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	id := strings.ToLower(s.pipelineUUID) + " " + s.key
-	if shared = c.starts[id]; shared == nil {
+	if shared = c.starts[s.id()]; shared == nil {
 		shared, first = &sharedStart{done: make(chan struct{})}, true
 		if c.starts == nil {
 			c.starts = map[string]*sharedStart{}
 		}
-		c.starts[id] = shared
+		c.starts[s.id()] = shared
 	}
 	return shared, first
 }
@@ -128,14 +130,13 @@ func (c *claims) refuseSecond(s startRequest, diags *diag.Diagnostics) bool {
 }
 
 // startShared is start for an action, which may be triggered several times: all triggers with one key share a run.
-func (a api) startShared(ctx context.Context, s startRequest, diags *diag.Diagnostics) (follow.Run, bool) {
+func (a api) startShared(ctx context.Context, s startRequest, diags *diag.Diagnostics) (startedRun, bool) {
 	if s.key == "" {
-		run, _, ok := a.start(ctx, s, diags)
-		return run, ok
+		return a.start(ctx, s, diags)
 	}
 	shared, first := a.claims.of(s)
 	if first {
-		shared.run, _, shared.ok = a.start(ctx, s, diags)
+		shared.run, shared.ok = a.start(ctx, s, diags)
 		if !shared.ok {
 			a.claims.forget(s) // the next trigger may try again
 		}
@@ -145,17 +146,17 @@ func (a api) startShared(ctx context.Context, s startRequest, diags *diag.Diagno
 	select {
 	case <-shared.done:
 	case <-ctx.Done():
-		diags.AddError("Interrupted", "Another trigger of the action was starting the run with this idempotency key.")
-		return follow.Run{}, false
+		diags.AddError("Interrupted", "Interrupted while another trigger of this action was starting the run.")
+		return startedRun{}, false
 	}
 	if !shared.ok {
 		return a.startShared(ctx, s, diags)
 	}
-	return shared.run, true
+	return startedRun{Run: shared.run.Run, adopted: true}, true
 }
 
 func (c *claims) forget(s startRequest) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	delete(c.starts, strings.ToLower(s.pipelineUUID)+" "+s.key)
+	delete(c.starts, s.id())
 }

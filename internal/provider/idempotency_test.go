@@ -24,11 +24,11 @@ func TestWithKey(t *testing.T) {
 		"other bytes stay": {"  {\n\t\"b\" : 1.0e0, \"b\":2 }\n", "  {\"_idempotency_key\":\"k/f\",\n\t\"b\" : 1.0e0, \"b\":2 }\n", ""},
 		"nested":           {`{"a":{"_idempotency_key":1}}`, `{"_idempotency_key":"k/f","a":{"_idempotency_key":1}}`, ""},
 		"the member":       {`{"_idempotency_key":"x"}`, "", "has a member"},
-		"an array":         {`[{}]`, "", "not a JSON object"},
-		"a string":         {`"{"`, "", "not a JSON object"},
-		"null":             {"null", "", "not a JSON object"},
-		"no JSON":          {"{", "", "not a JSON object"},
-		"two objects":      {"{}{}", "", "not a JSON object"},
+		"an array":         {`[{}]`, "", "must therefore be a JSON object"},
+		"a string":         {`"{"`, "", "must therefore be a JSON object"},
+		"null":             {"null", "", "must therefore be a JSON object"},
+		"no JSON":          {"{", "", "must therefore be a JSON object"},
+		"two objects":      {"{}{}", "", "must therefore be a JSON object"},
 		"too long":         {`{"a":"` + strings.Repeat("x", ylem.MaxInput-10) + `"}`, "", "bytes, and Ylem can store 65535"},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -261,10 +261,10 @@ func TestKeysThatCannotWork(t *testing.T) {
 		"an empty key":      {object{"idempotency_key": ""}, "1 to 200 characters"},
 		"a long key":        {object{"idempotency_key": strings.Repeat("k", 201)}, "1 to 200 characters"},
 		"a line break":      {object{"idempotency_key": "a\nb"}, "line break"},
-		"an array":          {object{"idempotency_key": "k", "input": "[]"}, "not a JSON object"},
-		"text":              {object{"idempotency_key": "k", "input": "text"}, "not a JSON object"},
+		"an array":          {object{"idempotency_key": "k", "input": "[]"}, "must therefore be a JSON object"},
+		"text":              {object{"idempotency_key": "k", "input": "text"}, "must therefore be a JSON object"},
 		"the member":        {object{"idempotency_key": "k", "input": `{"_idempotency_key":1}`}, "has a member"},
-		"a write-only text": {object{"idempotency_key": "k", "input_wo": "text"}, "not a JSON object"},
+		"a write-only text": {object{"idempotency_key": "k", "input_wo": "text"}, "must therefore be a JSON object"},
 	} {
 		_, diags := p.create(t, object{"pipeline_uuid": ylemtest.NewUUID()}.with(test.arguments))
 		diags.expectError(t, "idempotency_key", test.says)

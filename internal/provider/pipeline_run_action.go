@@ -166,24 +166,31 @@ func (a *pipelineRunAction) Invoke(ctx context.Context, req action.InvokeRequest
 func (a *pipelineRunAction) run(ctx context.Context, m pipelineRunActionModel, progress func(format string, arguments ...any)) (diags diag.Diagnostics) {
 	completion, pollInterval := completionFrom(ctx, m.Completion, &diags)
 	timeout := m.Timeout.or(defaultTimeout, path.Root("timeout"), &diags)
-	request := newStartRequest(m.PipelineUUID, m.Input, m.InputWO, m.WaitForCompletion, timeout)
-	request.forAction = true
+	start := newStartRequest(m.PipelineUUID, m.Input, m.InputWO, m.WaitForCompletion, timeout)
+	start.forAction = true
 	if !m.IdempotencyKey.IsNull() {
-		request.setKey(m.IdempotencyKey.ValueString(), fingerprint(m.Input.ValueString()), &diags)
+		start.setKey(m.IdempotencyKey.ValueString(), fingerprint(m.Input.ValueString()), &diags)
 	}
 	if diags.HasError() {
 		return diags
 	}
 
-	run, ok := a.api.startShared(ctx, request, &diags)
+	run, ok := a.api.startShared(ctx, start, &diags)
 	if !ok {
 		return diags
 	}
-	progress("Started run %s of pipeline %s.", run.RunUUID, m.PipelineUUID.ValueString())
+	by, did := invoking, "Started"
+	if start.key != "" {
+		by = by.withKey()
+	}
+	if run.adopted {
+		did = "Found"
+	}
+	progress("%s run %s of pipeline %s.", did, run.RunUUID, m.PipelineUUID.ValueString())
 	if !m.WaitForCompletion.ValueBool() {
 		if ctx.Err() != nil { // then there is no progress to name the run
 			diags.AddError("Interrupted", fmt.Sprintf(
-				"Run %s of pipeline %s was started and continues in Ylem. %s", run.RunUUID, m.PipelineUUID.ValueString(), next[invoking][waitInterrupted]))
+				"Run %s of pipeline %s continues in Ylem. %s", run.RunUUID, m.PipelineUUID.ValueString(), next[by][waitInterrupted]))
 		}
 		return diags
 	}
@@ -197,6 +204,10 @@ func (a *pipelineRunAction) run(ctx context.Context, m pipelineRunActionModel, p
 		shown, shownAt = p.Status, time.Now()
 		progress("Run %s: %s after %s, %s.", run.RunUUID, p.Status, time.Since(begin).Round(time.Second), reported(p))
 	}}
-	a.api.wait(ctx, run, options, timeout).report(invoking, m.OnFailure.ValueString(), m.OnTimeout.ValueString(), &diags)
+	o := a.api.wait(ctx, run.Run, options, timeout)
+	if start.key != "" {
+		o.warnOfUselessKey(&diags)
+	}
+	o.report(by, m.OnFailure.ValueString(), m.OnTimeout.ValueString(), &diags)
 	return diags
 }

@@ -128,7 +128,7 @@ func (m *pipelineRunModel) setStarted(ctx context.Context, run follow.Run, pendi
 	}
 	m.TaskRuns, diags = types.ListValueFrom(ctx, taskRunObject.Type(), tasks)
 	if len(run.Rows) > 0 { // it was found, and has come some way already
-		diags.Append(m.setProgress(ctx, follow.Assess(run.Rows, time.Time{}, time.Time{}, follow.Completion{QuietPeriod: follow.Day}))...)
+		diags.Append(m.setProgress(ctx, follow.SoFar(run.Rows, nil))...)
 	}
 	return diags
 }

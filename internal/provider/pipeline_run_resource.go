@@ -68,16 +68,16 @@ func (r *pipelineRunResource) Create(ctx context.Context, req resource.CreateReq
 	resp.Diagnostics.Append(diags...)
 	// Whatever is wrong with the configuration is found before a run is started.
 	completionFrom(ctx, m.Completion, &resp.Diagnostics)
-	request := m.startRequest(inputWO, timeout, &resp.Diagnostics)
-	if resp.Diagnostics.HasError() || !r.api.ready(&resp.Diagnostics) || !r.api.claims.refuseSecond(request, &resp.Diagnostics) {
+	start := m.startRequest(inputWO, timeout, &resp.Diagnostics)
+	if resp.Diagnostics.HasError() || !r.api.ready(&resp.Diagnostics) || !r.api.claims.refuseSecond(start, &resp.Diagnostics) {
 		return
 	}
-	run, pending, ok := r.api.start(ctx, request, &resp.Diagnostics)
+	run, ok := r.api.start(ctx, start, &resp.Diagnostics)
 	if !ok {
 		return
 	}
 	// From here on every way out keeps the run.
-	resp.Diagnostics.Append(m.setStarted(ctx, run, pending)...)
+	resp.Diagnostics.Append(m.setStarted(ctx, run.Run, run.pending)...)
 	resp.Diagnostics.Append(m.store(ctx, &resp.State, resp.Identity)...)
 	if m.WaitForCompletion.ValueBool() {
 		r.wait(ctx, &m, creating, timeout, &resp.Diagnostics)
@@ -111,8 +111,15 @@ func (r *pipelineRunResource) refresh(ctx context.Context, m *pipelineRunModel, 
 	if err != nil {
 		if e, ok := request.AsError(err); ok && e.Permanent() && !e.MissingScope() {
 			summary, advice := explain(e)
-			diags.AddWarning("The status of a run could not be refreshed", fmt.Sprintf(
-				"Run %s of pipeline %s keeps the status %s. %s. %s\n\n%s", run.RunUUID, run.PipelineUUID, known.Status, summary, advice, answer(e)))
+			about := summary
+			if e.RefusesAccess() {
+				about += run.PipelineUUID
+			}
+			if _, warned := r.api.warned.LoadOrStore(about, true); !warned {
+				diags.AddWarning("The status of a run could not be refreshed", fmt.Sprintf(
+					"Run %s of pipeline %s keeps its status, and so do other runs with the same trouble. %s. %s\n\n%s",
+					run.RunUUID, run.PipelineUUID, summary, advice, answer(e)))
+			}
 		}
 		tflog.Warn(ctx, "The log of a run could not be read; its status stays as it is", map[string]any{
 			"run_uuid": run.RunUUID, "error": err.Error(),
@@ -167,10 +174,8 @@ func (r *pipelineRunResource) wait(ctx context.Context, m *pipelineRunModel, by 
 		}
 	}}, timeout)
 	if !m.IdempotencyKey.IsNull() {
-		warnOfUselessKey(o, diags)
-		if by == creating {
-			by = creatingWithKey
-		}
+		o.warnOfUselessKey(diags)
+		by = by.withKey()
 	}
 	o.report(by, m.OnFailure.ValueString(), m.OnTimeout.ValueString(), diags)
 	diags.Append(m.setProgress(ctx, o.progress)...)

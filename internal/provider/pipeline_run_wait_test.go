@@ -587,7 +587,7 @@ func TestAccWaitTimesOutWithAnError(t *testing.T) {
 	i.expectOneRun(t, "pending")
 
 	// The resumed wait may run out of time as well: an update is not tainted.
-	if stdout, stderr, code := i.terraform.run(t, "apply", "-auto-approve"); code != 1 || !loosely("The next apply resumes waiting for it").MatchString(stderr) {
+	if stdout, stderr, code := i.terraform.run(t, "apply", "-auto-approve"); code != 1 || !loosely("The next apply resumes waiting").MatchString(stderr) {
 		t.Errorf("exit code %d:\n%s%s", code, stdout, stderr)
 	}
 	i.expectOneRun(t, "pending")
@@ -698,7 +698,7 @@ func TestAccAdviceIsTrue(t *testing.T) {
 		s := newSandbox(t, ylemtest.WithClock(clock.Now))
 		p := s.AddPipeline(ylemtest.Pipeline{Tasks: []ylemtest.Task{{Duration: time.Hour, Errors: []ylemtest.TaskError{{Message: "boom"}}}}}).UUID
 		tf := newTerraform(t, s.run(p, waitBriefly+"\non_timeout = \"warn\""))
-		if output := tf.mustRun(t, 0, "apply", "-auto-approve"); !loosely("unless it has failed by then: that starts a new run").MatchString(output) {
+		if output := tf.mustRun(t, 0, "apply", "-auto-approve"); !loosely("If the run has failed by then, it starts a new run").MatchString(output) {
 			t.Error(output)
 		}
 		clock.Advance(2 * time.Hour)

@@ -20,15 +20,15 @@ import (
 type startRequest struct {
 	pipelineUUID string
 	input        ylem.Input
-	key          string // with its fingerprint; "": none
-	follow       bool   // the run is to be followed
-	forAction    bool   // nothing keeps the run: it cannot be imported
-	timeout      time.Duration
+	key          string    // with its fingerprint; "": none
+	follow       bool      // the run is to be followed
+	forAction    bool      // nothing keeps the run: it cannot be imported
+	deadline     time.Time // of resolving a doubt
 }
 
 func newStartRequest(pipelineUUID, input, inputWO types.String, wait types.Bool, timeout time.Duration) startRequest {
 	return startRequest{
-		timeout:      timeout,
+		deadline:     time.Now().Add(timeout),
 		pipelineUUID: pipelineUUID.ValueString(),
 		input: ylem.Input{
 			Body:   []byte(cmp.Or(input.ValueString(), inputWO.ValueString())),
@@ -38,9 +38,16 @@ func newStartRequest(pipelineUUID, input, inputWO types.String, wait types.Bool,
 	}
 }
 
-// start starts a run. If its log is needed, it first makes sure that that may be read: a run that is started and cannot be
-// followed is of no use. With a key, a run that carries it and has not failed is adopted instead.
-func (a api) start(ctx context.Context, s startRequest, diags *diag.Diagnostics) (run follow.Run, tasks []ylem.PendingTaskRun, ok bool) {
+// startedRun is a run that was started, or found.
+type startedRun struct {
+	follow.Run
+	pending []ylem.PendingTaskRun // tasks that are still to run
+	adopted bool                  // an earlier start has left it
+}
+
+// start starts a run. It first checks that it may read the log, if it needs it, before starting a run it could not follow.
+// With a key, a run that carries it and has not failed is adopted instead.
+func (a api) start(ctx context.Context, s startRequest, diags *diag.Diagnostics) (run startedRun, ok bool) {
 	// An open-source server answers a longer input as it answers a deadlock. A value that was unknown when it was validated can
 	// be one.
 	if n := len(s.input.Body); n > ylem.MaxInput {
@@ -49,12 +56,12 @@ func (a api) start(ctx context.Context, s startRequest, diags *diag.Diagnostics)
 			at = path.Root("input_wo")
 		}
 		refuse(diags, at, "Input too long", inputForm, fmt.Errorf("the value has %d bytes", n))
-		return run, nil, false
+		return run, false
 	}
 	if s.follow || s.key != "" {
 		if err := a.follower.CanFollow(ctx, s.pipelineUUID); err != nil {
 			addStartError(diags, s.pipelineUUID, err)
-			return run, nil, false
+			return run, false
 		}
 	}
 	var known map[string]bool
@@ -63,11 +70,11 @@ func (a api) start(ctx context.Context, s startRequest, diags *diag.Diagnostics)
 		var err error
 		if found, known, err = a.findByKey(ctx, s, nil); err != nil {
 			addStartError(diags, s.pipelineUUID, err)
-			return run, nil, false
+			return run, false
 		}
 		if found.Run.RunUUID != "" {
 			warnOfAdoption(found, diags)
-			return found.Run, nil, true
+			return startedRun{Run: found.Run, adopted: true}, true
 		}
 		s.input.BeforeRerun = func(ctx context.Context) error {
 			// If the log cannot be read now, Ylem's answer still says that nothing was started.
@@ -79,23 +86,27 @@ func (a api) start(ctx context.Context, s startRequest, diags *diag.Diagnostics)
 	}
 	started, err := a.client.RunPipeline(ctx, s.pipelineUUID, s.input)
 	if err == nil {
-		return follow.Run{PipelineUUID: s.pipelineUUID, RunUUID: started.UUID, TriggeredAt: started.TriggeredAt}, started.TaskRuns, true
+		run.Run = follow.Run{PipelineUUID: s.pipelineUUID, RunUUID: started.UUID, TriggeredAt: started.TriggeredAt}
+		run.pending = started.TaskRuns
+		return run, true
 	}
 	if after, ok := errors.AsType[*startedAfterAll](err); ok {
-		return after.found.Run, nil, true
+		return startedRun{Run: after.found.Run}, true
 	}
 	e, failed := request.AsError(err)
-	if failed && e.MaybeStarted && s.key != "" {
-		if found, ok := a.resolveDoubt(ctx, s, known); ok {
-			return found.Run, nil, true
+	if !failed || !e.MaybeStarted {
+		addStartError(diags, s.pipelineUUID, err)
+		return run, false
+	}
+	searched := false
+	if s.key != "" {
+		var found follow.Started
+		if found, searched = a.resolveDoubt(ctx, s, known); found.Run.RunUUID != "" {
+			return startedRun{Run: found.Run}, true
 		}
 	}
-	if failed && e.MaybeStarted {
-		addDoubt(diags, s, e, a.candidates(ctx, s, e))
-	} else {
-		addStartError(diags, s.pipelineUUID, err)
-	}
-	return run, nil, false
+	addDoubt(diags, s, e, searched, a.candidates(ctx, s, e))
+	return run, false
 }
 
 // startedAfterAll ends a call whose run was started by a request that Ylem said it had rolled back.
@@ -128,22 +139,37 @@ func (a api) findByKey(ctx context.Context, s startRequest, except map[string]bo
 const (
 	doubtTime = time.Minute // how long a run is looked for whose start was not answered
 	doubtPoll = 2 * time.Second
+	// interruptedTime is how long the log may take after an interrupt: the answer must be out before the process is killed.
+	interruptedTime = time.Second
 )
 
-// resolveDoubt looks for the run of a request whose answer does not say whether it was started.
-func (a api) resolveDoubt(ctx context.Context, s startRequest, known map[string]bool) (follow.Started, bool) {
-	ctx, cancel := context.WithTimeout(ctx, min(doubtTime, s.timeout))
+// resolveDoubt looks for the run of a request whose answer does not say whether it was started, and reports whether the log
+// could be read.
+func (a api) resolveDoubt(ctx context.Context, s startRequest, known map[string]bool) (found follow.Started, searched bool) {
+	deadline := s.deadline
+	if latest := time.Now().Add(doubtTime); latest.Before(deadline) {
+		deadline = latest
+	}
+	limited, cancel := context.WithDeadline(ctx, deadline)
 	defer cancel()
-	for {
-		if found, _, err := a.findByKey(ctx, s, known); err == nil && found.Run.RunUUID != "" {
+	for limited.Err() == nil {
+		found, _, err := a.findByKey(limited, s, known)
+		searched = searched || err == nil
+		if found.Run.RunUUID != "" {
 			return found, true
 		}
 		select {
 		case <-time.After(doubtPoll):
-		case <-ctx.Done():
-			return follow.Started{}, false
+		case <-limited.Done():
 		}
 	}
+	if searched && ctx.Err() == nil {
+		return follow.Started{}, true
+	}
+	last, cancelLast := context.WithTimeout(context.WithoutCancel(ctx), interruptedTime)
+	defer cancelLast()
+	found, _, err := a.findByKey(last, s, known)
+	return found, searched || err == nil
 }
 
 // candidates are the runs that a request without a clear answer may have started: those whose first row came after it,
@@ -151,7 +177,7 @@ func (a api) resolveDoubt(ctx context.Context, s startRequest, known map[string]
 func (a api) candidates(ctx context.Context, s startRequest, e *request.Error) (runs []follow.Started) {
 	limit := candidatesTime
 	if ctx.Err() != nil {
-		limit = time.Second // after an interrupt, the error must be out before the process is killed
+		limit = interruptedTime
 	}
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), limit)
 	defer cancel()

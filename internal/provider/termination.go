@@ -18,8 +18,8 @@ import (
 // Terraform gets it too.)
 
 const (
-	// stopTime is how long Terraform's own StopProvider is given to come first. Terraform would take an answer that comes before it has
-	// noticed the signal for an ordinary end, and go on.
+	// stopTime is how long Terraform's own StopProvider is given to come first. If we answered before
+	// Terraform handled SIGTERM, it would continue the apply.
 	stopTime = 500 * time.Millisecond
 	// answerTime is how long an answer takes to reach Terraform, at most. Until then the call counts as under way.
 	answerTime = time.Second

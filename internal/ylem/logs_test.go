@@ -519,3 +519,18 @@ func BenchmarkDecodeLogs(b *testing.B) {
 		}
 	}
 }
+
+// What is shown of an answer is cut after the secrets are removed: a part of one is a secret as well.
+func TestSecretsAreNotCut(t *testing.T) {
+	t.Parallel()
+	const door = "SUPERSECRETVALUE"
+	for n := range 320 {
+		body := strings.Repeat("x", n) + door + strings.Repeat("y", 400)
+		client := fake.NewClientAt(t, "http://ylem.test", func(cfg *request.Config) {
+			cfg.Headers, cfg.Transport = map[string]string{"X-Door": door}, inMemory{200, []byte(`{"access_token":"TOKEN"}`), []byte(body)}
+		})
+		if _, err := readLogs(t.Context(), client); err == nil || strings.Contains(err.Error(), "SUPER") {
+			t.Fatalf("after %d bytes: %v", n, err)
+		}
+	}
+}

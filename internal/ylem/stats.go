@@ -61,7 +61,7 @@ var Periods = []Period{"day", "week", "month", "quarter", "year"}
 
 // Stats reads the statistics of a window, inclusive at both ends, to the second.
 func (c *Client) Stats(ctx context.Context, subject Subject, uuid string, from, to time.Time) (Stats, error) {
-	type statsAnswer struct { // named, for the texts of package json
+	type statsAnswer struct { // named, because encoding/json quotes the name
 		NumOfSuccesses      *int64   `json:"num_of_successes"`
 		NumOfFailures       *int64   `json:"num_of_failures"`
 		AverageDuration     int64    `json:"average_duration"`
@@ -188,7 +188,7 @@ func (l *list[T]) UnmarshalJSON(data []byte) error {
 		*l = nil
 		return nil
 	case token != json.Delim('['):
-		return json.Unmarshal(data, (*[]T)(l)) // for its words
+		return json.Unmarshal(data, (*[]T)(l)) // for encoding/json's error message
 	}
 	*l = list[T]{}
 	for decoder.More() {

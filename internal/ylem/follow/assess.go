@@ -153,10 +153,15 @@ func Assess(rows []ylem.LogRow, now, lastSeen time.Time, c Completion) Progress 
 	return p
 }
 
+// SoFar is how far a run has got by its rows alone: no silence ends it.
+func SoFar(rows []ylem.LogRow, finalTaskUUIDs []string) Progress {
+	return Assess(rows, time.Time{}, time.Time{}, Completion{FinalTaskUUIDs: finalTaskUUIDs, QuietPeriod: Day})
+}
+
 // Known is the progress that a state shows, without looking at the log again: its status stands, and how certain that is
 // follows from its rows.
 func Known(status Status, rows []ylem.LogRow, finalTaskUUIDs []string) Progress {
-	p := Assess(rows, time.Time{}, time.Time{}, Completion{FinalTaskUUIDs: finalTaskUUIDs, QuietPeriod: Day})
+	p := SoFar(rows, finalTaskUUIDs)
 	if status == Succeeded && p.Certainty != Certain {
 		p.Certainty = Presumed
 	}

@@ -29,9 +29,7 @@ type Started struct {
 func (s Started) HasInput(input []byte) bool { return s.input == sha256.Sum256(input) }
 
 // Progress is how far the run has got; no silence ends it.
-func (s Started) Progress() Progress {
-	return Assess(s.Run.Rows, time.Time{}, time.Time{}, Completion{QuietPeriod: Day})
-}
+func (s Started) Progress() Progress { return SoFar(s.Run.Rows, nil) }
 
 // Recent reads which runs of a pipeline the log of the last day shows, newest first. Callers at the same time share a log
 // that was requested after all of them had come.
@@ -45,7 +43,10 @@ func (f *Follower) Recent(ctx context.Context, pipelineUUID string) ([]Started, 
 		}
 		log := newSharedLog(window{now.Add(-Day), now.Add(ahead)})
 		log.inputs = map[string]loggedInput{}
-		return log, f.request(ctx, pipelineUUID, log)
+		if err := f.request(ctx, pipelineUUID, log); err != nil {
+			return nil, err
+		}
+		return log, log.brokenTrigger
 	})
 	if err != nil {
 		return nil, err

@@ -688,6 +688,27 @@ func TestWaitsOfOnePipelineShareAPoll(t *testing.T) {
 	})
 }
 
+// Waits that begin at different times share polls as well.
+func TestStaggeredWaitsShareAPoll(t *testing.T) {
+	scripted(t, func(t *testing.T, s *logScript, c *follow.Follower, run follow.Run) {
+		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+		defer cancel()
+		var group sync.WaitGroup
+		for i := range 8 {
+			ref := run
+			ref.RunUUID = fmt.Sprintf("0e204465-c35b-46ae-861d-%012d", i)
+			group.Go(func() {
+				time.Sleep(time.Duration(i) * 100 * time.Millisecond)
+				_, _ = c.Wait(ctx, ref, options())
+			})
+		}
+		group.Wait()
+		if n := len(s.polls); n > 20 { // one every 2.5 to 5 s
+			t.Errorf("%d polls in a minute", n)
+		}
+	})
+}
+
 func TestRefreshReadsTheLogOnceForAllRuns(t *testing.T) {
 	scripted(t, func(t *testing.T, s *logScript, c *follow.Follower, run follow.Run) {
 		s.steps = []logStep{{rows: []ylem.LogRow{s.at(taskA, -time.Hour, true)}}}

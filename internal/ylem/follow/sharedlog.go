@@ -47,13 +47,15 @@ func New(client *ylem.Client) *Follower {
 
 // sharedLog is one answer of a log.
 type sharedLog struct {
-	rows     map[string][]ylem.LogRow // by run, in lower case
-	broken   map[string]error         // of runs with a row that cannot be read
-	inputs   map[string]loggedInput   // by run; nil: not wanted
-	window   window
-	at       time.Time // when it was requested, by the server's clock: later rows are not in it
-	asked    time.Time // by ours
-	received time.Time
+	rows   map[string][]ylem.LogRow // by run, in lower case
+	broken map[string]error         // of runs with a row that cannot be read
+	inputs map[string]loggedInput   // by run; nil: not wanted
+
+	brokenTrigger error // a row that cannot be read and may hold an input
+	window        window
+	at            time.Time // when it was requested, by the server's clock: later rows are not in it
+	asked         time.Time // by ours
+	received      time.Time
 }
 
 func newSharedLog(w window) *sharedLog {
@@ -73,13 +75,14 @@ func (w window) covers(v window) bool { return !w.from.After(v.from) && !w.to.Be
 // epoch is the first time that Ylem knows.
 var epoch = time.Unix(0, 0)
 
-// windowOf is where the rows of a run are looked for. The window of a run that has not ended for long stays short.
+// windowOf is where the rows of a run are looked for. The window ends seven days after the trigger, so it does not grow with
+// a run that never ends.
 func windowOf(run Run, now time.Time) window {
 	from := run.TriggeredAt.Add(-margin)
 	if from.Before(epoch) {
 		from = epoch // of an imported run whose rows have no time, it is not known when it was triggered
 	}
-	to := now.Add(ahead)
+	to := now.Truncate(time.Hour).Add(ahead + time.Hour) // the same for all who ask within an hour
 	if !run.TriggeredAt.IsZero() && run.TriggeredAt.Add(firstRow).Before(to) {
 		to = run.TriggeredAt.Add(firstRow)
 	}
@@ -163,6 +166,9 @@ func (l *sharedLog) fill(rows iter.Seq2[ylem.LogRow, error], maxHeld int) error 
 	for row, err := range rows {
 		if unreadable, ok := errors.AsType[*ylem.RowError](err); ok {
 			l.broken[strings.ToLower(unreadable.RunUUID)] = err // it must not hide other runs
+			if unreadable.TaskType == "" || unreadable.TaskType == TaskTypeTrigger {
+				l.brokenTrigger = err
+			}
 			continue
 		}
 		if err != nil {

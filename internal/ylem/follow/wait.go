@@ -25,7 +25,7 @@ type Options struct {
 // holds the last of them.
 func (f *Follower) Wait(ctx context.Context, run Run, o Options) (Progress, error) {
 	w := wait{follower: f, run: run, options: o, answers: make(chan polled, 1)}
-	w.progress = Assess(run.Rows, time.Time{}, time.Time{}, Completion{FinalTaskUUIDs: o.FinalTaskUUIDs, QuietPeriod: Day})
+	w.progress = SoFar(run.Rows, o.FinalTaskUUIDs)
 	if w.progress.Certainty == Certain {
 		return w.progress, nil
 	}
@@ -124,7 +124,7 @@ func (w *wait) take(ctx context.Context, answer polled) error {
 	asked, received := answer.log.asked.Add(w.skew), answer.log.received.Add(w.skew)
 	known := w.progress.Rows
 	next := assess(known, rows, asked, w.lastSeen, w.options.Completion)
-	// Rows can be late. One that was there at first is as old as it says, unless that lies ahead.
+	// Rows of the first answer count from their own time, unless that is in the future; later rows from when they arrived.
 	if len(next.Rows) > len(known) && (w.answered || next.newest().After(received)) {
 		w.lastSeen = received
 		next = assess(known, rows, asked, w.lastSeen, w.options.Completion)

@@ -156,7 +156,7 @@ func (c *Client) Read(ctx context.Context, r Request, decode func(*Answer) error
 		}
 		o, err := c.attempt(ctx, c.reads, r, token, decode)
 		// A pipeline that never ran gets the same answer as a token whose session is lost. A young token has its session.
-		o.refused = o.refused && (r.Op != OpLastRun || c.tokens.olderThan(token, time.Minute))
+		o.refused = o.refused && (r.Op != OpLastRun || c.tokens.mayBeStale(token, time.Minute))
 		return o, err
 	})
 }
@@ -193,15 +193,15 @@ func (c *Client) Start(ctx context.Context, r Request, decode func(*Answer) erro
 			slots = c.slotCount
 		}
 		last = outcome{}
-		if err := c.slots.Acquire(ctx, slots); err != nil {
-			return last, c.newError(r, nil, err)
-		}
-		defer c.slots.Release(slots)
 		if alone && r.BeforeRerun != nil {
 			if err := r.BeforeRerun(ctx); err != nil {
 				return last, err
 			}
 		}
+		if err := c.slots.Acquire(ctx, slots); err != nil {
+			return last, c.newError(r, nil, err)
+		}
+		defer c.slots.Release(slots)
 		token, err := c.tokens.get(ctx)
 		if err != nil {
 			return last, err
@@ -226,19 +226,21 @@ func (c *Client) Start(ctx context.Context, r Request, decode func(*Answer) erro
 // sending is the connection that a run request was sent over.
 type sending struct {
 	connected atomic.Bool
-	at        atomic.Pointer[time.Time] // when, by our clock
-	before    atomic.Pointer[time.Time] // by the server's, as far as it was known then
+	sentAt    atomic.Pointer[time.Time] // by our clock
+
+	// By the server's clock, as far as it was known when the connection was made; nil if it was not.
+	sentAtServer atomic.Pointer[time.Time]
 }
 
-// atServer is when the request was sent, by the server's clock and no later than it was. Answers are dated in whole seconds:
-// the one to the request says that it was sent before, an earlier one how long before.
+// atServer is when the request was sent, by the server's clock and no later than it was. The Date of the answer is an upper
+// bound. The clock known when the connection was made gives a tighter one.
 func (s *sending) atServer(clock *serverClock) (at time.Time) {
-	if local := s.at.Load(); local != nil {
+	if local := s.sentAt.Load(); local != nil {
 		at = clock.at(*local)
 	}
-	latest := clock.at(time.Now()).Add(time.Second) // whole seconds hide as much
-	if before := s.before.Load(); before != nil && before.After(at) && before.Before(latest) {
-		at = *before
+	latest := clock.at(time.Now()).Add(time.Second) // Date headers are truncated to seconds
+	if known := s.sentAtServer.Load(); known != nil && known.After(at) && known.Before(latest) {
+		at = *known
 	}
 	return at
 }
@@ -259,9 +261,9 @@ func (c *Client) outlive(ctx context.Context) (_ context.Context, sent *sending,
 		GetConn: func(string) { sent.connected.Store(false) },
 		GotConn: func(httptrace.GotConnInfo) {
 			now := time.Now()
-			sent.at.Store(&now)
+			sent.sentAt.Store(&now)
 			if c.clock.known.Load() {
-				sent.before.Store(new(c.clock.at(now)))
+				sent.sentAtServer.Store(new(c.clock.at(now)))
 			}
 			sent.connected.Store(true)
 		},
@@ -315,7 +317,7 @@ func (c *Client) repeat(ctx context.Context, next policy, attempt func(ctx conte
 			return err
 		}
 		if o.op == "" {
-			return err // nothing was sent
+			return err // nothing was sent: there was no token, or no slot
 		}
 		switch v := next(o); {
 		case v == renew && !renewed:

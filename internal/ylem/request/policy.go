@@ -30,7 +30,7 @@ type outcome struct {
 	header    http.Header   // of the answer
 	err       error         // why there is no answer, or why its body is unusable
 	truncated bool          // the body broke off
-	used      bool          // part of the body was handed out, so that another answer would be one too many
+	used      bool          // part of the body was handed out, so that a retry would duplicate it
 	inFlight  bool          // a connection was made, and what was sent over it is not answered
 	empty     bool          // the answer's body has the announced length 0
 	refused   bool          // the statistics service refuses access

@@ -4,11 +4,13 @@ import (
 	"context"
 	"errors"
 	"net/http"
+	"runtime"
 	"sync"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
+	"weak"
 
 	"github.com/ylem-co/terraform-provider-ylem/internal/ylem"
 	"github.com/ylem-co/terraform-provider-ylem/internal/ylem/fake"
@@ -182,4 +184,26 @@ func TestFlightsKeepResults(t *testing.T) {
 			t.Errorf("%d results are kept", n)
 		}
 	})
+}
+
+// A result that was replaced is not kept any longer.
+func TestReplacedResultsAreFreed(t *testing.T) {
+	t.Parallel()
+	flights := request.Flights[*[1 << 20]byte]{Keep: time.Hour}
+	var first weak.Pointer[[1 << 20]byte]
+	for i := range 2 {
+		value, err := flights.Do(t.Context(), "key", 0, nil, func(context.Context) (*[1 << 20]byte, error) { return new([1 << 20]byte), nil })
+		if err != nil {
+			t.Fatal(err)
+		}
+		if i == 0 {
+			first = weak.Make(value)
+		}
+	}
+	for deadline := time.Now().Add(time.Minute); first.Value() != nil; runtime.GC() {
+		if time.Now().After(deadline) {
+			t.Fatal("the replaced result is still held")
+		}
+	}
+	runtime.KeepAlive(&flights)
 }

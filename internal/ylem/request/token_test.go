@@ -444,3 +444,50 @@ func TestLateRefusalOfAnOldToken(t *testing.T) {
 		}
 	})
 }
+
+// A token that another request has replaced meanwhile may have lost its session: what it is refused is asked again.
+func TestNeverRanIsCheckedWithAReplacedToken(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		f := fake.New(t, func(w http.ResponseWriter, r *http.Request) {
+			if r.Header.Get("Authorization") == "Bearer TOKEN-1" {
+				time.Sleep(time.Second) // so that all have sent it
+				fake.Answer(http.StatusForbidden, fake.Forbidden, "Content-Type", "application/json; charset=utf-8")(w, r)
+				return
+			}
+			fake.AnswerJSON(fake.LastRun)(w, r)
+		})
+		client, _ := fake.NewPipeClient(t, f)
+		if _, err := client.Now(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(2 * time.Minute) // and then the sessions are lost
+		var wg sync.WaitGroup
+		for range 10 {
+			wg.Go(func() {
+				if err := fake.CallLastRun(t.Context(), client); err != nil {
+					t.Errorf("a pipeline that ran: %v", err)
+				}
+			})
+		}
+		wg.Wait()
+		if n := len(f.Tokens()); n != 2 {
+			t.Errorf("%d token requests, want 2", n)
+		}
+	})
+}
+
+// A refusal by a proxy in the form of OAuth is not one of the credentials.
+func TestForeignErrorCodesPass(t *testing.T) {
+	t.Parallel()
+	f := fake.New(t, fake.AnswerJSON(fake.LastRun))
+	f.Token = fake.Answer(http.StatusForbidden, `{"error":"rate_limited"}`, "Content-Type", fake.TypeJSON)
+	client := fake.NewClient(t, f)
+	if e := fake.AsError(t, fake.CallLastRun(t.Context(), client)); e.RefusesCredentials() || e.Code != "rate_limited" {
+		t.Errorf("error is %+v", e)
+	}
+	f.AnswerWith(nil, fake.AnswerJSON(fake.LastRun))
+	if err := fake.CallLastRun(t.Context(), client); err != nil {
+		t.Errorf("after it passed: %v", err)
+	}
+}

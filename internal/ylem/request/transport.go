@@ -61,7 +61,7 @@ type transport struct {
 	logger    *slog.Logger
 }
 
-// statusError is a status that ends no request.
+// statusError is a 1xx or invalid status as the final response.
 type statusError int
 
 func (e statusError) Error() string { return fmt.Sprintf("unexpected status %d", int(e)) }
