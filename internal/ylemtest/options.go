@@ -45,6 +45,12 @@ func WithAnswers() Option {
 	return func(s *Server) { s.keepAnswers = true }
 }
 
+// WithObserver has a function called after each request, whether it was
+// answered or not. The function must not block.
+func WithObserver(observe func(Request)) Option {
+	return func(s *Server) { s.observe = observe }
+}
+
 // WithTokenLifetime sets how long access tokens live, instead of 24 hours.
 func WithTokenLifetime(d time.Duration) Option {
 	return func(s *Server) { s.tokenLifetime = d }

@@ -38,6 +38,9 @@ type Request struct {
 	AnswerBody []byte      // as it was to be sent; only WithAnswers
 	At         time.Time
 	RemoteAddr string
+	// Reason says in words why the request was refused, or why its answer may
+	// be empty. It never went over the wire.
+	Reason string
 }
 
 // Requests is the log of requests in order of arrival, of the given routes or
@@ -48,14 +51,18 @@ func (s *Server) Requests(routes ...Route) []Request {
 	var found []Request
 	for _, r := range s.requests {
 		if len(routes) == 0 || slices.Contains(routes, r.Route) {
-			entry := *r
-			entry.Header = r.Header.Clone()
-			entry.Body = bytes.Clone(r.Body)
-			entry.Answer = r.Answer.Clone()
-			found = append(found, entry)
+			found = append(found, r.clone())
 		}
 	}
 	return found
+}
+
+func (r *Request) clone() Request {
+	entry := *r
+	entry.Header = r.Header.Clone()
+	entry.Body = bytes.Clone(r.Body)
+	entry.Answer = r.Answer.Clone()
+	return entry
 }
 
 // ResetRequests empties the log of requests.

@@ -44,6 +44,7 @@ type Server struct {
 	keepAnswers   bool
 	clientCAs     *x509.CertPool
 	certificate   []byte
+	observe       func(Request) // nil = not observed
 
 	http        *http.Server
 	closed      chan struct{}
@@ -154,6 +155,14 @@ func (s *Server) handle(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	c := s.arrive(r)
+	if s.observe != nil {
+		defer func() {
+			s.mu.Lock()
+			entry := c.entry.clone()
+			s.mu.Unlock()
+			s.observe(entry)
+		}()
+	}
 	body, err := io.ReadAll(r.Body)
 	s.mu.Lock()
 	c.body, c.entry.Body = body, body
@@ -162,6 +171,9 @@ func (s *Server) handle(w http.ResponseWriter, r *http.Request) {
 		panic(http.ErrAbortHandler)
 	}
 	a := s.serve(r.Context(), c)
+	s.mu.Lock()
+	c.entry.Reason = a.reason
+	s.mu.Unlock()
 	if a.reset {
 		resetConnection(w)
 	}
