@@ -19,8 +19,8 @@ const (
 	maxDuration = 366 * 24 * time.Hour
 	maxAgo      = 50 * maxDuration
 	maxItems    = 1000
-	maxTasks    = 200     // of a pipeline
-	maxRows     = 200_000 // of all past runs, and of one run of each pipeline
+	maxTasks    = 200    // of a pipeline
+	maxRows     = 50_000 // of all past runs, and of one run of each pipeline
 )
 
 // The fields that are accepted.
