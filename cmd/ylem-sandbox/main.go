@@ -93,7 +93,7 @@ func parse(args []string, stdout, stderr io.Writer) (s settings, err error) {
 	file := flags.String("scenario", "", "`file` with pipelines and their past runs, in place of the built-in ones")
 	printScenario := flags.Bool("print-scenario", false, "print the built-in scenario, to begin your own with, and exit")
 	flags.BoolVar(&s.oneTaskRunner, "one-task-runner", false, "run the tasks of all pipelines one after the other, as a real Ylem does, and not side by side")
-	flags.BoolVar(&s.quiet, "quiet", false, "do not log requests")
+	flags.BoolVar(&s.quiet, "quiet", false, "log only the requests that are refused")
 
 	err = flags.Parse(args)
 	s.command = flags.Args()
@@ -133,7 +133,7 @@ func help(flags *flag.FlagSet, w io.Writer) {
 
 	ylem-sandbox [flags]                 serves until Ctrl-C, and prints what to export
 	ylem-sandbox [flags] COMMAND [ARGS]  serves while the command runs, with the variables set,
-	                                     as in: ylem-sandbox -addr 127.0.0.1:0 terraform test
+	                                     as in: ylem-sandbox -quiet terraform test
 
 Each request is logged on standard error, with the reason if it was refused.
 

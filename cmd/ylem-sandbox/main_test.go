@@ -217,9 +217,11 @@ func TestFlags(t *testing.T) {
 	if status != 200 || !strings.Contains(body, "workflow_run_uuid") {
 		t.Errorf("the dialect is not the reference: %d %s", status, body)
 	}
+	s.ask(t, "GET", "/v1/pipelines", "", nil)
+	s.log(t, `.* 404  GET  /v1/pipelines  refused: there is no such route`)
 	s.stop()
-	if log := s.stderr.String(); log != "" {
-		t.Errorf("-quiet logs %s", log)
+	if log := s.stderr.String(); strings.Count(log, "\n") != 1 {
+		t.Errorf("-quiet logs more than what is refused:\n%s", log)
 	}
 }
 

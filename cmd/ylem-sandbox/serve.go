@@ -35,7 +35,7 @@ func serve(ctx context.Context, s settings, stdout, stderr io.Writer) error {
 	opts = append(opts, ylemtest.WithObserver(func(r ylemtest.Request) {
 		<-ready
 		server.ResetRequests() // or they would pile up
-		if !s.quiet {
+		if !s.quiet || r.Reason != "" {
 			log.write(r)
 		}
 	}))

@@ -3,10 +3,12 @@ package main
 import (
 	"cmp"
 	"context"
+	"fmt"
 	"os"
 	"path/filepath"
 	"regexp"
 	"runtime"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -86,6 +88,63 @@ func TestBinaryRunsCommand(t *testing.T) {
 	if err != nil || result.ExitCode != 7 || strings.TrimSpace(result.Stdout) != "404 "+defaultClientID+" sandbox [-x y]" ||
 		!strings.Contains(result.Stderr, "refused: there is no such route") {
 		t.Errorf("%v, %+v", err, result)
+	}
+}
+
+// The commands of the guide on tests do what it says, each in the folder of its name.
+func TestTerraformGuide(t *testing.T) {
+	t.Parallel()
+	needsTerraform(t)
+	path, err := terraformcli.Find()
+	if err != nil {
+		t.Fatal(err)
+	}
+	const guide = "examples/guides/test-without-ylem/"
+	for name, passed := range map[string]int{"mock": 2, "sandbox": 3} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			cli := terraform(t, nil, nil)
+			if err := os.CopyFS(cli.Dir, os.DirFS(filepath.Join("..", "..", guide, name))); err != nil {
+				t.Fatal(err)
+			}
+			found := 0
+			for line := range strings.Lines(readFile(t, guide+name+".sh")) {
+				words := strings.Fields(line)
+				switch words[0] {
+				case "go": // install this very command
+					if words[2] != terraformcli.Module+"/cmd/ylem-sandbox@latest" {
+						t.Errorf("the guide installs %s", words[2])
+					}
+					continue
+				case "ylem-sandbox":
+					words = append([]string{binary(t).Path, "-addr", "127.0.0.1:0"}, words[1:]...)
+				}
+				if i := slices.Index(words, "terraform"); i >= 0 {
+					words[i] = path
+				}
+				found++
+				command := *cli
+				command.Path = words[0]
+				result, err := command.Run(t.Context(), append(words[1:], "-no-color")...)
+				if want := fmt.Sprintf("Success! %d passed, 0 failed.", passed); err != nil || result.ExitCode != 0 || !strings.Contains(result.Stdout, want) {
+					t.Errorf("%s: %v, exit code %d:\n%s%s", line, err, result.ExitCode, result.Stdout, result.Stderr)
+				}
+				if strings.Contains(result.Stderr, "refused") {
+					t.Errorf("a request was refused:\n%s", result.Stderr)
+				}
+			}
+			if found != 1 {
+				t.Errorf("%d commands found", found)
+			}
+		})
+	}
+}
+
+// The other command of the guide is the one of this package.
+func TestGuideServes(t *testing.T) {
+	t.Parallel()
+	if text := strings.TrimSpace(readFile(t, "examples/guides/test-without-ylem/serve.sh")); text != "go run "+terraformcli.Module+"/cmd/ylem-sandbox@latest" {
+		t.Error(text)
 	}
 }
 
