@@ -9,10 +9,12 @@ import (
 	"net/http"
 	"net/url"
 	"os"
+	"os/signal"
 	"path/filepath"
 	"regexp"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -27,7 +29,14 @@ func TestMain(m *testing.M) {
 		_ = os.RemoveAll(buildDir)
 		os.Exit(code)
 	}
-	response, err := http.Get(os.Getenv("YLEM_API_URL") + "/v1/pipelines") //nolint:noctx // the process ends soon
+	if os.Args[1] == "wait" {
+		signals := make(chan os.Signal, 1)
+		signal.Notify(signals, os.Interrupt, syscall.SIGTERM)
+		fmt.Println("waiting")
+		fmt.Println(<-signals)
+		os.Exit(5)
+	}
+	response, err := http.Get(os.Getenv("YLEM_API_URL") + "/v1/pipelines")
 	if err != nil {
 		panic(err)
 	}
@@ -240,7 +249,7 @@ func TestCommandLine(t *testing.T) {
 	if err := os.WriteFile(broken, []byte(`{"pipelines": [{"nmae": 1}]}`), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	taken, err := net.Listen("tcp", "127.0.0.1:0") //nolint:noctx // a port for as long as the test runs
+	taken, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -51,7 +51,7 @@ func serve(ctx context.Context, s settings, stdout, stderr io.Writer) error {
 		{"YLEM_API_CLIENT_SECRET", s.client.Secret},
 	}
 	if len(s.command) > 0 {
-		return runCommand(s.command, environment)
+		return runCommand(ctx, s.command, environment)
 	}
 	if err := introduce(stdout, s, environment); err != nil {
 		return err
@@ -93,8 +93,9 @@ func reachable(base string) string {
 }
 
 // runCommand runs a command with the variables in its environment. Its error holds its exit code.
-func runCommand(command []string, environment [][2]string) error {
-	cmd := exec.Command(command[0], command[1:]...) //nolint:noctx // it ends by itself, or by a signal
+func runCommand(ctx context.Context, command []string, environment [][2]string) error {
+	// The context ends with Ctrl-C; the command is to end in its own way, and its exit code counts.
+	cmd := exec.CommandContext(context.WithoutCancel(ctx), command[0], command[1:]...)
 	cmd.Stdin, cmd.Stdout, cmd.Stderr = os.Stdin, os.Stdout, os.Stderr
 	cmd.Env = os.Environ()
 	for _, variable := range environment {

@@ -11,6 +11,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 
 	"github.com/ylem-co/terraform-provider-ylem/internal/terraformcli"
@@ -145,6 +146,35 @@ func TestGuideServes(t *testing.T) {
 	t.Parallel()
 	if text := strings.TrimSpace(readFile(t, "examples/guides/test-without-ylem/serve.sh")); text != "go run "+terraformcli.Module+"/cmd/ylem-sandbox@latest" {
 		t.Error(text)
+	}
+}
+
+// Signals end the command, and the sandbox with it: SIGTERM is passed on, Ctrl-C reaches both.
+func TestBinaryPassesSignalsOn(t *testing.T) {
+	t.Parallel()
+	if runtime.GOOS == "windows" {
+		t.Skip("a process cannot be interrupted there")
+	}
+	self, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for sent, send := range map[os.Signal]func(*terraformcli.Process) error{
+		syscall.SIGTERM: func(p *terraformcli.Process) error { return p.Signal(syscall.SIGTERM) },
+		os.Interrupt:    func(p *terraformcli.Process) error { return p.SignalGroup(os.Interrupt) },
+	} {
+		p, err := binary(t).Start(t.Context(), "-addr", "127.0.0.1:0", self, "wait")
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(p.Kill)
+		eventually(t, "command", func() bool { stdout, _ := p.Output(); return strings.Contains(stdout, "waiting") })
+		if err := send(p); err != nil {
+			t.Fatal(err)
+		}
+		if result, err := p.Wait(); err != nil || result.ExitCode != 5 || !strings.Contains(result.Stdout, sent.String()) {
+			t.Errorf("%s: %v, %+v", sent, err, result)
+		}
 	}
 }
 

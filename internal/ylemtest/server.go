@@ -1,5 +1,5 @@
 // Package ylemtest is a Ylem in memory: a stateful stand-in for the HTTP API,
-// named like net/http/httptest, for tests and the demo only.
+// named like net/http/httptest, for tests, the demo and ylem-sandbox only.
 //
 // It is written from the API's documents and from recorded answers of a real
 // server, and shares no code with the client, so that a wrong field name in

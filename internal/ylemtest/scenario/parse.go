@@ -73,11 +73,11 @@ func (r *reader) document(text []byte) (json.RawMessage, bool) {
 	var value json.RawMessage
 	err := decoder.Decode(&value)
 	if err == nil {
-		if _, err = decoder.Token(); err == io.EOF {
+		if _, err = decoder.Token(); errors.Is(err, io.EOF) {
 			return value, true
 		}
 		err = errors.New("unexpected text after the JSON value")
-	} else if err == io.EOF {
+	} else if errors.Is(err, io.EOF) {
 		err = errors.New("the text is empty; {} is a scenario without pipelines")
 	}
 	offset := decoder.InputOffset()

@@ -18,7 +18,7 @@ const Format = `{"pipelines": [{
   "paused": false,                                  // true: a run is refused with 403
   "template": false,                                // true: a run is refused with 404
   "tasks": [                                        // default: one query of 20 ms
-    {"name": "start", "type": "external_trigger"},  // outputs the input of the run
+    {"name": "start", "type": "external_trigger"},  // outputs the input; "output" replaces the input {}
     {
       "uuid": "1f6e2a90-7b34-4c58-9d12-e80c5a3f6b71", // default: made from the UUID of the pipeline, the same each time
       "name": "fetch",                              // for "after" and for people
