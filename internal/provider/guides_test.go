@@ -108,7 +108,7 @@ func TestFleetIsSummedUp(t *testing.T) {
 	}
 }
 
-// What each of the guide's resources is told to react to starts one run of its pipeline.
+// Whatever each of the guide's resources reacts to starts one run of its pipeline.
 func TestChangesStartRuns(t *testing.T) {
 	t.Parallel()
 	files := guide(t, "react-to-infrastructure-changes")

@@ -20,6 +20,7 @@ import (
 var (
 	_ action.ActionWithConfigure      = (*pipelineRunAction)(nil)
 	_ action.ActionWithValidateConfig = (*pipelineRunAction)(nil)
+	_ action.ActionWithModifyPlan     = (*pipelineRunAction)(nil)
 )
 
 func newPipelineRunAction() action.Action {
@@ -133,6 +134,13 @@ func (a *pipelineRunAction) ValidateConfig(ctx context.Context, req action.Valid
 	resp.Diagnostics.Append(req.Config.GetAttribute(ctx, path.Root("timeout"), &timeout)...)
 	checkKey(ctx, req.Config, &resp.Diagnostics)
 	newQuietPeriodCheck(ctx, req.Config, &resp.Diagnostics).refuse(timeout.StringValue, &resp.Diagnostics)
+}
+
+// ModifyPlan refuses what the provider's configuration rules out.
+func (a *pipelineRunAction) ModifyPlan(ctx context.Context, req action.ModifyPlanRequest, resp *action.ModifyPlanResponse) {
+	var m pipelineRunActionModel
+	resp.Diagnostics.Append(req.Config.Get(ctx, &m)...)
+	a.api.checkScopes(m.WaitForCompletion, m.IdempotencyKey, &resp.Diagnostics)
 }
 
 func (a *pipelineRunAction) Invoke(ctx context.Context, req action.InvokeRequest, resp *action.InvokeResponse) {

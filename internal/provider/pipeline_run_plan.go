@@ -108,7 +108,7 @@ func (r *pipelineRunResource) ModifyPlan(ctx context.Context, req resource.Modif
 	}
 	var plan, state pipelineRunModel
 	resp.Diagnostics.Append(req.Plan.Get(ctx, &plan)...)
-	r.checkScopes(plan, &resp.Diagnostics)
+	r.api.checkScopes(plan.WaitForCompletion, plan.IdempotencyKey, &resp.Diagnostics)
 	if req.State.Raw.IsNull() {
 		return
 	}
@@ -174,20 +174,20 @@ func (m *pipelineRunModel) namesOtherFinalTasks(ctx context.Context, known follo
 	})
 }
 
-// checkScopes refuses a wait that the provider's own scopes rule out.
-func (r *pipelineRunResource) checkScopes(plan pipelineRunModel, diags *diag.Diagnostics) {
-	if r.api.scopes == nil || slices.Contains(r.api.scopes, "stats:read") {
+// checkScopes refuses to read a log that the provider's own scopes rule out.
+func (a api) checkScopes(wait types.Bool, key types.String, diags *diag.Diagnostics) {
+	if a.scopes == nil || slices.Contains(a.scopes, "stats:read") {
 		return
 	}
 	reader := path.Root("wait_for_completion")
-	if !plan.WaitForCompletion.ValueBool() {
-		if reader = keyPath; plan.IdempotencyKey.IsNull() {
+	if !wait.ValueBool() {
+		if reader = keyPath; key.IsNull() {
 			return
 		}
 	}
 	diags.AddAttributeError(reader, "The provider's scopes rule out reading the log", fmt.Sprintf(
 		"%s reads the log of the pipeline, which needs the scope stats:read, but the provider's \"scopes\" are %s. Add \"stats:read\" to them, "+
-			"or leave them out to use all that the OAuth client has.", reader, strings.Join(r.api.scopes, ", ")))
+			"or leave them out to use all that the OAuth client has.", reader, strings.Join(a.scopes, ", ")))
 }
 
 // warnOfContinuing says that a run which has not ended continues without its resource.

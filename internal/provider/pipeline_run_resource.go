@@ -104,7 +104,7 @@ func (r *pipelineRunResource) Read(ctx context.Context, req resource.ReadRequest
 func (r *pipelineRunResource) refresh(ctx context.Context, m *pipelineRunModel, known follow.Progress, diags *diag.Diagnostics) {
 	completion, _ := completionFrom(ctx, m.Completion, diags)
 	if m.Completion.IsNull() && !m.WaitForCompletion.ValueBool() {
-		completion.QuietPeriod = follow.Day // nobody has chosen to presume an end earlier
+		completion.QuietPeriod = follow.Day // nothing says that an end may be presumed earlier
 	}
 	run := m.run(ctx, diags)
 	progress, err := r.api.follower.Refresh(ctx, run, completion)
@@ -119,8 +119,8 @@ func (r *pipelineRunResource) refresh(ctx context.Context, m *pipelineRunModel, 
 		})
 		return
 	}
-	if known.Status == follow.Succeeded && progress.Status == follow.Running && len(progress.Rows) == len(known.Rows) {
-		return // only what comes later takes a guess back, not a clock that is a moment behind
+	if known.Status == follow.Succeeded && !progress.Status.Ended() && len(progress.Rows) == len(known.Rows) {
+		return // no task has reported since: the log has lost rows, the quiet period has become longer, or a clock is behind
 	}
 	if known.Status == follow.Succeeded && progress.Status != follow.Succeeded {
 		diags.AddWarning("The run had not ended", fmt.Sprintf(

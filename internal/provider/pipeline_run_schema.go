@@ -176,7 +176,7 @@ func (r *pipelineRunResource) Schema(ctx context.Context, _ resource.SchemaReque
 				Computed: true,
 				MarkdownDescription: "`pending` (no task has reported yet), `running`, `succeeded` or `failed`. A refresh updates it as `completion` describes, except that a run without `wait_for_completion` " +
 					"and `completion` counts as succeeded only after a day of silence. `failed` is final, and so is `succeeded` if all `final_task_uuids` have " +
-					"reported. Otherwise `succeeded` is a guess: for a day after the last task, a refresh looks again, and may find that the run continues or has failed. If the log " +
+					"reported. Otherwise `succeeded` is a guess: for a day after the last task, a refresh looks again, and may find that a task has reported since: then the run continues or has failed. If the log " +
 					"cannot be read, the status stays as it is.",
 				PlanModifiers: []planmodifier.String{stringplanmodifier.UseStateForUnknown()},
 			},

@@ -4,9 +4,11 @@ import (
 	"cmp"
 	"context"
 	"errors"
+	"fmt"
 	"time"
 
 	"github.com/hashicorp/terraform-plugin-framework/diag"
+	"github.com/hashicorp/terraform-plugin-framework/path"
 	"github.com/hashicorp/terraform-plugin-framework/types"
 
 	"github.com/ylem-co/terraform-provider-ylem/internal/ylem"
@@ -39,6 +41,16 @@ func newStartRequest(pipelineUUID, input, inputWO types.String, wait types.Bool,
 // start starts a run. If its log is needed, it first makes sure that that may be read: a run that is started and cannot be
 // followed is of no use. With a key, a run that carries it and has not failed is adopted instead.
 func (a api) start(ctx context.Context, s startRequest, diags *diag.Diagnostics) (run follow.Run, tasks []ylem.PendingTaskRun, ok bool) {
+	// An open-source server answers a longer input as it answers a deadlock. A value that was unknown when it was validated can
+	// be one.
+	if n := len(s.input.Body); n > ylem.MaxInput {
+		at := path.Root("input")
+		if s.input.Secret {
+			at = path.Root("input_wo")
+		}
+		refuse(diags, at, "Input too long", inputForm, fmt.Errorf("the value has %d bytes", n))
+		return run, nil, false
+	}
 	if s.follow || s.key != "" {
 		if err := a.follower.CanFollow(ctx, s.pipelineUUID); err != nil {
 			addStartError(diags, s.pipelineUUID, err)

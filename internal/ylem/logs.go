@@ -100,13 +100,16 @@ const MaxHeldLog = 256 << 20
 var ErrLogTooLarge = fmt.Errorf("the rows to be kept take more than %d MiB", MaxHeldLog>>20)
 
 // HeldLog counts what is held of a log. Its zero value is ready.
-type HeldLog struct{ bytes int }
+type HeldLog struct {
+	Max   int // in bytes; 0: MaxHeldLog
+	bytes int
+}
 
 // Add counts a row, or fails with ErrLogTooLarge.
 func (h *HeldLog) Add(row LogRow) error {
 	const itself = 200 // with its place in a map or slice, about
 	h.bytes += itself + len(row.PipelineRunUUID) + len(row.TaskUUID) + len(row.TaskType) + len(row.Output)
-	if h.bytes > MaxHeldLog {
+	if h.bytes > cmp.Or(h.Max, MaxHeldLog) {
 		return ErrLogTooLarge
 	}
 	return nil

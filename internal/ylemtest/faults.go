@@ -32,7 +32,7 @@ type Fault struct {
 	Echo   bool        // the body also repeats the request, as of a proxy that helps to debug
 	// ExpireTokens makes every token issued so far an expired one, first of all.
 	ExpireTokens bool
-	// Truncate cuts the body after so many bytes and drops the connection;
+	// Truncate cuts the body after this many bytes and drops the connection;
 	// Content-Length announces the whole. Negative = not one byte of the body.
 	Truncate int
 	// Stall waits this long in real time before going on as said above. When

@@ -88,7 +88,7 @@ func (s *Server) logRow(r *Row) logRow {
 }
 
 // replaceFields puts other JSON in place of an object's fields. It need not be
-// valid, since what it stands for may not be either.
+// valid, since what it stands for need not be either.
 func replaceFields(object []byte, with map[string]string) []byte {
 	decoder := json.NewDecoder(bytes.NewReader(object))
 	with = maps.Clone(with)

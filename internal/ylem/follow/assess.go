@@ -1,4 +1,4 @@
-// Package follow follows a run over time. Ylem has no status of a run and does not tell how many tasks it has: how far a
+// Package follow follows a run over time. Ylem has no status of a run and does not report how many tasks it has: how far a
 // run has got is derived from its rows in the log of the pipeline.
 package follow
 

@@ -33,6 +33,7 @@ type Follower struct {
 	client  *ylem.Client
 	logs    request.Flights[*sharedLog] // by pipeline
 	lookups request.Flights[*sharedLog] // by pipeline; see Recent
+	maxHeld int                         // bytes of one log; 0: ylem.MaxHeldLog
 
 	mu      sync.Mutex
 	trouble error // why no log could be read: the last connection or token error
@@ -112,7 +113,7 @@ func (f *Follower) request(ctx context.Context, pipelineUUID string, log *shared
 		return err
 	}
 	log.asked = time.Now()
-	if err := log.fill(f.client.PipelineLogs(ctx, pipelineUUID, log.window.from, log.window.to)); err != nil {
+	if err := log.fill(f.client.PipelineLogs(ctx, pipelineUUID, log.window.from, log.window.to), f.maxHeld); err != nil {
 		return err
 	}
 	log.received = time.Now()
@@ -147,9 +148,9 @@ func (f *Follower) noteTrouble(err error) {
 // maxFailedOutput is how much of a failed task's output is held, in base64.
 const maxFailedOutput = 16 << 10
 
-// fill keeps what runs need: not the outputs of successful tasks, and texts that repeat only once.
-func (l *sharedLog) fill(rows iter.Seq2[ylem.LogRow, error]) error {
-	var held ylem.HeldLog
+// fill keeps what runs need, up to a number of bytes: not the outputs of successful tasks, and texts that repeat only once.
+func (l *sharedLog) fill(rows iter.Seq2[ylem.LogRow, error], maxHeld int) error {
+	held := ylem.HeldLog{Max: maxHeld}
 	texts := map[string]string{}
 	intern := func(s string) string {
 		if known, ok := texts[s]; ok {

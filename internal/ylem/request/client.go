@@ -155,11 +155,8 @@ func (c *Client) Read(ctx context.Context, r Request, decode func(*Answer) error
 			return outcome{}, err
 		}
 		o, err := c.attempt(ctx, c.reads, r, token, decode)
-		// What never ran is refused by the same answer as what a lost session may not see. A young token has its session.
+		// A pipeline that never ran gets the same answer as a token whose session is lost. A young token has its session.
 		o.refused = o.refused && (r.Op != OpLastRun || c.tokens.olderThan(token, time.Minute))
-		if o.status == http.StatusUnauthorized || o.refused {
-			c.tokens.discard(token)
-		}
 		return o, err
 	})
 }
@@ -214,16 +211,14 @@ func (c *Client) Start(ctx context.Context, r Request, decode func(*Answer) erro
 		defer end()
 		last, err = c.attempt(ctx, c.starts, r, token, decode)
 		last.inFlight = last.status == 0 && sent.connected.Load()
-		if last.status == http.StatusUnauthorized {
-			c.tokens.discard(token)
-		}
 		return last, err
 	})
 	if sent != nil {
 		sentAt = sent.atServer(c.clock)
 	}
 	if e, ok := errors.AsType[*Error](err); ok && e.Op == r.Op {
-		e.MaybeStarted, e.Deadlock, e.SentAt = maybeStarted(last), deadlock(last), sentAt
+		e.MaybeStarted, e.SentAt = maybeStarted(last), sentAt
+		e.Deadlock = e.StatusCode != 0 && deadlock(last) // unless it was given up before the next attempt
 	}
 	return sentAt, err
 }
@@ -241,7 +236,8 @@ func (s *sending) atServer(clock *serverClock) (at time.Time) {
 	if local := s.at.Load(); local != nil {
 		at = clock.at(*local)
 	}
-	if before := s.before.Load(); before != nil && before.After(at) && !before.After(clock.at(time.Now())) {
+	latest := clock.at(time.Now()).Add(time.Second) // whole seconds hide as much
+	if before := s.before.Load(); before != nil && before.After(at) && before.Before(latest) {
 		at = *before
 	}
 	return at
@@ -289,10 +285,10 @@ func (c *Client) attempt(ctx context.Context, client *http.Client, r Request, to
 	}
 	resp, err := client.Do(req)
 	if err != nil {
-		return outcome{op: r.Op, err: err}, c.newError(r, nil, canceledBy(ctx, err))
+		return outcome{op: r.Op, token: token, err: err}, c.newError(r, nil, canceledBy(ctx, err))
 	}
 	defer func() { _ = resp.Body.Close() }()
-	o := outcome{op: r.Op, status: resp.StatusCode, header: resp.Header, empty: resp.Header.Get("Content-Length") == "0"}
+	o := outcome{op: r.Op, token: token, status: resp.StatusCode, header: resp.Header, empty: resp.Header.Get("Content-Length") == "0"}
 	if resp.StatusCode/100 != 2 {
 		e := c.newError(r, resp, nil)
 		o.refused = e.RefusesAccess()
@@ -323,6 +319,7 @@ func (c *Client) repeat(ctx context.Context, next policy, attempt func(ctx conte
 		}
 		switch v := next(o); {
 		case v == renew && !renewed:
+			c.tokens.discard(o.token)
 			renewed = true
 			continue
 		case (v == retry || v == rerun) && retries < c.maxRetries:

@@ -6,8 +6,8 @@ import (
 	"time"
 )
 
-// Flights shares calls among callers who ask for the same thing at the same time, and keeps each result for a while if
-// told to. Its zero value is ready and keeps nothing.
+// Flights shares calls among callers who ask for the same thing at the same time, and can keep each result for a
+// while. Its zero value is ready and keeps nothing.
 //
 // golang.org/x/sync/singleflight is not enough: there, a call ends with the caller who came first, or with none of them.
 type Flights[V any] struct {
