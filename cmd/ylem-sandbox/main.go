@@ -41,7 +41,7 @@ type settings struct {
 	command       []string
 }
 
-// errUsage is of a command line that has been explained already.
+// errUsage means that a mistake in the command line has been reported already.
 var errUsage = errors.New("usage")
 
 // run returns the exit code: 2 for a wrong command line, as package flag does, and that of the command, if there is one.

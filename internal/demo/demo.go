@@ -192,7 +192,7 @@ func (d *demo) resumed(ctx context.Context) error {
 	return d.describeNightly(ctx, 6, before)
 }
 
-// passHour lets an hour pass once the log has been read more than this often. stop ends the wait for that.
+// passHour lets an hour pass once the log has been read more than this often, unless it is stopped before.
 func (d *demo) passHour(ctx context.Context, reads int) (stop func()) {
 	ctx, stop = context.WithCancel(ctx)
 	go func() {
@@ -203,9 +203,9 @@ func (d *demo) passHour(ctx context.Context, reads int) (stop func()) {
 	return stop
 }
 
-// until polls until something is so.
-func (d *demo) until(ctx context.Context, so func() bool) error {
-	for !so() {
+// until polls until a condition holds.
+func (d *demo) until(ctx context.Context, holds func() bool) error {
+	for !holds() {
 		select {
 		case <-time.After(10 * time.Millisecond):
 		case <-ctx.Done():

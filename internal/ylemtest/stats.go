@@ -197,8 +197,8 @@ func (s *Server) stats(c *call, organization string) answer {
 	}{n.successes, n.failures, n.average, successful, duration, s.formatTime(executedAt)}), uuid)
 }
 
-// explain adds to the answer about a subject that is not there that this is
-// why it is empty.
+// explain adds a reason to an answer that is empty because its subject does
+// not exist.
 func (s *Server) explain(c *call, a answer, uuid string) answer {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -214,8 +214,7 @@ func (s *Server) explain(c *call, a answer, uuid string) answer {
 	return a.because("%s", s.unknown(c))
 }
 
-// unknown is what is wrong with a subject that is not there. The caller holds
-// the lock.
+// unknown says why a subject is not found. The caller holds the lock.
 func (s *Server) unknown(c *call) string {
 	uuid, err := parseUUID(c.subject)
 	switch {

@@ -14,7 +14,7 @@ import (
 	"github.com/ylem-co/terraform-provider-ylem/internal/ylemtest"
 )
 
-// What a scenario may ask for is bounded, so that a slip of the pen is an error and not a machine without memory.
+// A scenario is bounded, so that a typo is an error and does not take all memory.
 const (
 	maxDuration = 366 * 24 * time.Hour
 	maxAgo      = 50 * maxDuration
@@ -156,7 +156,7 @@ func kind(value json.RawMessage) string {
 	case '"':
 		return "the text " + string(value)
 	case 't', 'f':
-		return "the truth value " + string(value)
+		return string(value)
 	case 'n':
 		return "null"
 	}

@@ -96,7 +96,7 @@ func BuiltIn() Scenario {
 // BuiltInJSON is the text of BuiltIn, to begin one's own scenario with.
 func BuiltInJSON() []byte { return slices.Clone(builtIn) }
 
-// AddTo adds the pipelines and their past runs to a sandbox, at whose time it is now.
+// AddTo adds the pipelines and their past runs to a sandbox. now is the time on its clock.
 func (s Scenario) AddTo(server *ylemtest.Server, now time.Time) {
 	for _, p := range s.Pipelines {
 		server.AddPipeline(p.Pipeline)

@@ -53,7 +53,7 @@ func TestFaults(t *testing.T) {
 		task(`"type": "for_each", "items": 1.5`):             `pipelines[0].tasks[0].items: expected a whole number from 0 to 1000; found the number 1.5`,
 		task(`"fail_on_pass": 2`):                            `pipelines[0].tasks[0].fail_on_pass: it needs "errors"`,
 		task(`"errors": "x"`):                                `pipelines[0].tasks[0].errors: expected a list; found the text "x"`,
-		task(`"errors": [true]`):                             `pipelines[0].tasks[0].errors[0]: expected an object with the fields code, severity, message; found the truth value true`,
+		task(`"errors": [true]`):                             `pipelines[0].tasks[0].errors[0]: expected an object with the fields code, severity, message; found true`,
 		task(`"errors": [{"text": "x"}]`):                    `pipelines[0].tasks[0].errors[0]: unknown field "text"; accepted are code, severity, message`,
 		run(`"days": 1`):                                     `pipelines[0].runs[0]: unknown field "days"; accepted are ago, at, every, times, uuid, input, tasks`,
 		run(``):                                              `pipelines[0].runs[0]: a run needs either "ago" or "at"`,
