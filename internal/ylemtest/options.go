@@ -45,15 +45,15 @@ func WithAnswers() Option {
 	return func(s *Server) { s.keepAnswers = true }
 }
 
-// WithObserver has a function called after each request, whether it was
-// answered or not. The function must not block.
-func WithObserver(observe func(Request)) Option {
-	return func(s *Server) { s.observe = observe }
-}
-
 // WithTokenLifetime sets how long access tokens live, instead of 24 hours.
 func WithTokenLifetime(d time.Duration) Option {
 	return func(s *Server) { s.tokenLifetime = d }
+}
+
+// WithObserver has a function called after each request, whether it was
+// answered or not. The function must neither block nor change the request.
+func WithObserver(observe func(Request)) Option {
+	return func(s *Server) { s.observe = observe }
 }
 
 // WithTaskRunner runs the tasks of all pipelines one after the other, in the

@@ -36,6 +36,7 @@ type Request struct {
 	Run        string      // UUID of the run that it started; "" = none
 	Answer     http.Header // headers of the answer; nil = no answer given (yet)
 	AnswerBody []byte      // as it was to be sent; only WithAnswers
+	AnsweredAt time.Time   // zero = no answer given (yet)
 	At         time.Time
 	RemoteAddr string
 	// Reason says in words why the request was refused, or why its answer may
@@ -51,18 +52,14 @@ func (s *Server) Requests(routes ...Route) []Request {
 	var found []Request
 	for _, r := range s.requests {
 		if len(routes) == 0 || slices.Contains(routes, r.Route) {
-			found = append(found, r.clone())
+			entry := *r
+			entry.Header = r.Header.Clone()
+			entry.Body = bytes.Clone(r.Body)
+			entry.Answer = r.Answer.Clone()
+			found = append(found, entry)
 		}
 	}
 	return found
-}
-
-func (r *Request) clone() Request {
-	entry := *r
-	entry.Header = r.Header.Clone()
-	entry.Body = bytes.Clone(r.Body)
-	entry.Answer = r.Answer.Clone()
-	return entry
 }
 
 // ResetRequests empties the log of requests.

@@ -44,12 +44,12 @@ type Server struct {
 	keepAnswers   bool
 	clientCAs     *x509.CertPool
 	certificate   []byte
-	observe       func(Request) // nil = not observed
 
 	http        *http.Server
 	closed      chan struct{}
 	closeOnce   sync.Once
 	connections atomic.Int64
+	observe     func(Request) // nil = not observed
 
 	mu        sync.Mutex
 	clients   map[string]*client
@@ -158,7 +158,7 @@ func (s *Server) handle(w http.ResponseWriter, r *http.Request) {
 	if s.observe != nil {
 		defer func() {
 			s.mu.Lock()
-			entry := c.entry.clone()
+			entry := *c.entry
 			s.mu.Unlock()
 			s.observe(entry)
 		}()
@@ -190,7 +190,7 @@ func (s *Server) handle(w http.ResponseWriter, r *http.Request) {
 	// Noted before the first byte leaves: who has read the answer finds it.
 	s.mu.Lock()
 	c.entry.Status = a.status
-	c.entry.Answer = header.Clone()
+	c.entry.Answer, c.entry.AnsweredAt = header.Clone(), s.now()
 	if s.keepAnswers {
 		c.entry.AnswerBody = a.body
 	}
