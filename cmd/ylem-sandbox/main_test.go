@@ -246,7 +246,7 @@ func TestDefaults(t *testing.T) {
 func TestCommandLine(t *testing.T) {
 	t.Parallel()
 	broken := filepath.Join(t.TempDir(), "broken.json")
-	if err := os.WriteFile(broken, []byte(`{"pipelines": [{"nmae": 1}]}`), 0o600); err != nil {
+	if err := os.WriteFile(broken, []byte(`{"pipelines": [{"title": 1}]}`), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	taken, err := net.Listen("tcp", "127.0.0.1:0")
@@ -266,7 +266,7 @@ func TestCommandLine(t *testing.T) {
 		{[]string{"-speed", "NaN"}, 2, "-speed must be more than 0"},
 		{[]string{"-client-secret", ""}, 2, "-client-id and -client-secret must not be empty"},
 		{[]string{"-scenario", "no-such-file"}, 1, "open no-such-file: "},
-		{[]string{"-scenario", broken}, 1, broken + ":\n  pipelines[0]: unknown field \"nmae\"; accepted are uuid, name, paused, template, tasks, runs\n  pipelines[0]: the field"},
+		{[]string{"-scenario", broken}, 1, broken + ":\n  pipelines[0]: unknown field \"title\"; accepted are uuid, name, paused, template, tasks, runs\n  pipelines[0]: the field"},
 		{[]string{"-addr", taken.Addr().String()}, 1, "the address " + taken.Addr().String() + " is taken, perhaps by another ylem-sandbox or by a self-hosted Ylem. Stop that"},
 		{[]string{"-addr", "localhost"}, 1, "missing port in address. Choose another address"},
 		{[]string{"-addr", "127.0.0.1:0", "no-such-command"}, 1, `"no-such-command": executable file not found`},

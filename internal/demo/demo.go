@@ -259,7 +259,7 @@ func (d *demo) killed(ctx context.Context) error {
 	if err := showDiagnostic(output, "Warning: A run with this idempotency key was adopted"); err != nil {
 		return err
 	}
-	if runs, err = d.expectRuns(7); err != nil {
+	if _, err := d.expectRuns(7); err != nil {
 		return err
 	}
 	took, err := d.recorded(ctx, once, run, false, "succeeded")

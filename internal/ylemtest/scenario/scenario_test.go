@@ -33,7 +33,7 @@ func TestFaults(t *testing.T) {
 		`{"pipelines": [{"uuid": ""}]}`:  `pipelines[0].uuid: expected a UUID`,
 		`{"pipelines": [{` + uuid + `}, {` + uuid + `}]}`: `pipelines[1].uuid: 0d7b4f1e-3c52-4a96-8e01-5b9f6c2d7a48 is already pipelines[0].uuid`,
 
-		pipeline(`"nmae": "x"`):                              `pipelines[0]: unknown field "nmae"; accepted are uuid, name, paused, template, tasks, runs`,
+		pipeline(`"title": "x"`):                             `pipelines[0]: unknown field "title"; accepted are uuid, name, paused, template, tasks, runs`,
 		pipeline(`"name": 1`):                                `pipelines[0].name: expected a text; found the number 1`,
 		pipeline(`"name": "a", "name": "b"`):                 `pipelines[0]: the field "name" is there twice`,
 		pipeline(`"paused": "yes"`):                          `pipelines[0].paused: expected true or false; found the text "yes"`,
