@@ -103,7 +103,7 @@ func (s *Server) serve(ctx context.Context, c *call) answer {
 	leave, room := s.enter(c)
 	defer leave()
 	if !room {
-		return emptyAnswer(http.StatusInternalServerError)
+		return emptyAnswer(http.StatusInternalServerError).because("the server starts too many runs at once")
 	}
 	s.mu.Lock()
 	latency := s.latency
@@ -130,7 +130,7 @@ func (s *Server) serve(ctx context.Context, c *call) answer {
 		return answer{drop: true, reset: true}
 	}
 	if fault.Status != 0 {
-		a = answer{status: fault.Status, header: fault.Header, body: []byte(fault.Body)}
+		a = answer{status: fault.Status, header: fault.Header, body: []byte(fault.Body), reason: "a fault was injected"}
 	} else {
 		if !fault.After {
 			a = s.truth(c)

@@ -35,7 +35,7 @@ func (s *Server) logs(c *call, organization string) answer {
 		runs[r.PipelineRunUUID] = true
 	}
 	if foreign && len(runs) > 0 {
-		return forbidden()
+		return forbidden().because("the pipeline belongs to another organization")
 	}
 	slices.SortStableFunc(rows, func(a, b *Row) int { return byExecution(b, a) })
 	var body bytes.Buffer
@@ -63,7 +63,7 @@ func (s *Server) logs(c *call, organization string) answer {
 		body.WriteByte(separator)
 	}
 	body.WriteByte(']')
-	return rawAnswer(body.Bytes())
+	return s.explain(c, rawAnswer(body.Bytes()), uuid)
 }
 
 // logRow is a row as the log shows it, but for its JSON.

@@ -2,6 +2,7 @@ package ylemtest
 
 import (
 	"crypto/x509"
+	"net"
 	"net/url"
 	"strings"
 	"time"
@@ -33,9 +34,26 @@ func WithClock(now func() time.Time) Option {
 	return func(s *Server) { s.clock = now }
 }
 
+// WithListener serves on a listener instead of a free loopback port, such as one in memory, with which a server can live
+// in a bubble of testing/synctest. URL holds its address.
+func WithListener(l net.Listener) Option {
+	return func(s *Server) { s.listener = l }
+}
+
+// WithAnswers keeps the bodies of answers in the log of requests.
+func WithAnswers() Option {
+	return func(s *Server) { s.keepAnswers = true }
+}
+
 // WithTokenLifetime sets how long access tokens live, instead of 24 hours.
 func WithTokenLifetime(d time.Duration) Option {
 	return func(s *Server) { s.tokenLifetime = d }
+}
+
+// WithObserver has a function called after each request, whether it was
+// answered or not. The function must neither block nor change the request.
+func WithObserver(observe func(Request)) Option {
+	return func(s *Server) { s.observe = observe }
 }
 
 // WithTaskRunner runs the tasks of all pipelines one after the other, in the

@@ -33,8 +33,15 @@ type Request struct {
 	Status     int // 0 = no answer given (yet)
 	Sent       int // bytes of the answer's body that the connection took
 	Proto      string
+	Run        string      // UUID of the run that it started; "" = none
+	Answer     http.Header // headers of the answer; nil = no answer given (yet)
+	AnswerBody []byte      // as it was to be sent; only WithAnswers
+	AnsweredAt time.Time   // zero = no answer given (yet)
 	At         time.Time
 	RemoteAddr string
+	// Reason says in words why the request was refused, or why its answer may
+	// be empty. It never went over the wire.
+	Reason string
 }
 
 // Requests is the log of requests in order of arrival, of the given routes or
@@ -48,6 +55,7 @@ func (s *Server) Requests(routes ...Route) []Request {
 			entry := *r
 			entry.Header = r.Header.Clone()
 			entry.Body = bytes.Clone(r.Body)
+			entry.Answer = r.Answer.Clone()
 			found = append(found, entry)
 		}
 	}

@@ -1,5 +1,5 @@
 // Package ylemtest is a Ylem in memory: a stateful stand-in for the HTTP API,
-// named like net/http/httptest, for tests and the demo only.
+// named like net/http/httptest, for tests, the demo and ylem-sandbox only.
 //
 // It is written from the API's documents and from recorded answers of a real
 // server, and shares no code with the client, so that a wrong field name in
@@ -40,6 +40,8 @@ type Server struct {
 	http2         bool
 	http2Only     bool
 	strictALPN    bool
+	listener      net.Listener // nil = a free loopback port
+	keepAnswers   bool
 	clientCAs     *x509.CertPool
 	certificate   []byte
 
@@ -47,6 +49,7 @@ type Server struct {
 	closed      chan struct{}
 	closeOnce   sync.Once
 	connections atomic.Int64
+	observe     func(Request) // nil = not observed
 
 	mu        sync.Mutex
 	clients   map[string]*client
@@ -86,9 +89,12 @@ func NewServer(opts ...Option) *Server {
 	for _, opt := range opts {
 		opt(s)
 	}
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		panic("ylemtest: " + err.Error())
+	listener := s.listener
+	if listener == nil {
+		var err error
+		if listener, err = net.Listen("tcp", "127.0.0.1:0"); err != nil {
+			panic("ylemtest: " + err.Error())
+		}
 	}
 	scheme := "http"
 	if s.useTLS {
@@ -149,6 +155,14 @@ func (s *Server) handle(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	c := s.arrive(r)
+	if s.observe != nil {
+		defer func() {
+			s.mu.Lock()
+			entry := *c.entry
+			s.mu.Unlock()
+			s.observe(entry)
+		}()
+	}
 	body, err := io.ReadAll(r.Body)
 	s.mu.Lock()
 	c.body, c.entry.Body = body, body
@@ -157,6 +171,9 @@ func (s *Server) handle(w http.ResponseWriter, r *http.Request) {
 		panic(http.ErrAbortHandler)
 	}
 	a := s.serve(r.Context(), c)
+	s.mu.Lock()
+	c.entry.Reason = a.reason
+	s.mu.Unlock()
 	if a.reset {
 		resetConnection(w)
 	}
@@ -173,6 +190,10 @@ func (s *Server) handle(w http.ResponseWriter, r *http.Request) {
 	// Noted before the first byte leaves: who has read the answer finds it.
 	s.mu.Lock()
 	c.entry.Status = a.status
+	c.entry.Answer, c.entry.AnsweredAt = header.Clone(), s.now()
+	if s.keepAnswers {
+		c.entry.AnswerBody = a.body
+	}
 	s.mu.Unlock()
 	w.WriteHeader(a.status)
 	if a.truncate != 0 {
