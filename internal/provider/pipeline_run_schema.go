@@ -25,7 +25,7 @@ import (
 const (
 	inputDescription = "What the pipeline's *External trigger* task receives, byte for byte, up to 65,535 bytes: usually JSON, written as " +
 		"`jsonencode({ day = \"2024-01-31\" })`, but any text will do."
-	keyDescription = "A text that names this run, such as `random_uuid.run.result`, `\"release-1.4.2\"` or `\"2024-01-31\"`, up to 200 characters. Before a run is started, the log " +
+	keyDescription = "A text that names this run, such as `\"release-1.4.2\"`, `\"2024-01-31\"` or `random_uuid.run.result`, up to 200 characters. Before a run is started, the log " +
 		"of the last 24 hours is searched for a run with the same key that has not failed: it is adopted, with a warning, and no run is started. So a run whose answer was " +
 		"lost, or whose apply was killed, is neither lost nor started twice, once its first task has reported. The key is written into the JSON object `input`, as the member " +
 		"`_idempotency_key` (without an `input`, it becomes one), and the pipeline must begin with an *External trigger*. Needs the scope `stats:read`."
