@@ -143,7 +143,7 @@ func (r *pipelineRunResource) Update(ctx context.Context, req resource.UpdateReq
 		return
 	}
 	if resume {
-		m.keepProgress(&state)
+		m.keepProgress(&state.runModel)
 		r.wait(ctx, &m, updating, timeout, &resp.Diagnostics)
 	} else if state.progress(ctx, &resp.Diagnostics).Certainty == follow.Certain {
 		resp.Diagnostics.Append(resp.Private.SetKey(ctx, certainKey, []byte("true"))...)
@@ -192,23 +192,34 @@ func (r *pipelineRunResource) ImportState(ctx context.Context, req resource.Impo
 		return
 	}
 	if !found {
-		resp.Diagnostics.AddError("The run is not in the log", fmt.Sprintf(
-			"The log of pipeline %s holds no row of run %s. Check both UUIDs. A run appears in the log when its first task has finished: if it was started just now, import it "+
-				"again a little later. Nothing was started.", pipelineUUID, runUUID))
+		addNotInLog(&resp.Diagnostics, path.Empty(), pipelineUUID, runUUID, "import it again a little later. Nothing was started.")
 		return
 	}
-	for attribute, value := range map[string]any{
+	attributes := importAttributes(pipelineUUID, strings.ToLower(runUUID))
+	attributes["triggered_at"] = timeValue(first)
+	for attribute, value := range attributes {
+		resp.Diagnostics.Append(resp.State.SetAttribute(ctx, path.Root(attribute), value)...)
+	}
+	resp.Diagnostics.Append(resp.Private.SetKey(ctx, importedKey, []byte("true"))...)
+}
+
+// importAttributes are the attributes of a run of which nothing is known but that it was started.
+func importAttributes(pipelineUUID, runUUID string) map[string]any {
+	return map[string]any{
 		"pipeline_uuid":       pipelineUUID,
-		"id":                  strings.ToLower(runUUID),
-		"triggered_at":        timeValue(first),
+		"id":                  runUUID,
 		"status":              string(follow.Pending), // the refresh that follows finds out
 		"wait_for_completion": false,
 		"on_failure":          onError,
 		"on_timeout":          onError,
-	} {
-		resp.Diagnostics.Append(resp.State.SetAttribute(ctx, path.Root(attribute), value)...)
 	}
-	resp.Diagnostics.Append(resp.Private.SetKey(ctx, importedKey, []byte("true"))...)
+}
+
+// addNotInLog says that a run was not found.
+func addNotInLog(diags *diag.Diagnostics, at path.Path, pipelineUUID, runUUID, advice string) {
+	diags.AddAttributeError(at, "The run is not in the log", fmt.Sprintf(
+		"The log of pipeline %s holds no row of run %s. Check both UUIDs. A run appears in the log when its first task has finished: if it was started just now, %s",
+		pipelineUUID, runUUID, advice))
 }
 
 // importedRun reads which run is to be imported.

@@ -36,8 +36,9 @@ const (
 	finalTasksDescription = "UUIDs of the tasks that end the pipeline, one for each branch, such as `[\"449c3c47-427e-465e-b1d2-0bf257b714e4\"]`: the run has succeeded " +
 		"as soon as all of them have reported. After a for-each, tasks report once for each item, so `quiet_period` must pass as well. Without `final_task_uuids`, the run " +
 		"counts as succeeded after `quiet_period`."
-	quietPeriodDescription = "Silence after which the run counts as succeeded, as a duration such as `2m`. This is a guess: one task runner serves all " +
-		"pipelines of a server, so make it longer than the longest task of any pipeline, or set `final_task_uuids`. Must be shorter than the timeout. Defaults to `30s`."
+	quietPeriodGuess = "Silence after which the run counts as succeeded, as a duration such as `2m`. This is a guess: one task runner serves all " +
+		"pipelines of a server, so make it longer than the longest task of any pipeline, or set `final_task_uuids`."
+	quietPeriodDescription  = quietPeriodGuess + " Must be shorter than the timeout. Defaults to `30s`."
 	pollIntervalDescription = "Time between two polls of the log, as a duration such as `10s`, at least `100ms`. Defaults to `5s`."
 
 	onFailureDescription = "Whether a failed run is an `error` or a warning (`warn`). Defaults to `error`."

@@ -20,7 +20,9 @@ import (
 	"github.com/hashicorp/terraform-plugin-framework/types"
 )
 
-var _ provider.ProviderWithActions = (*ylemProvider)(nil)
+var (
+	_ provider.ProviderWithActions = (*ylemProvider)(nil)
+)
 
 type ylemProvider struct {
 	version   string
@@ -135,7 +137,7 @@ func (p *ylemProvider) Actions(context.Context) []func() action.Action {
 
 func (p *ylemProvider) DataSources(context.Context) []func() datasource.DataSource {
 	return []func() datasource.DataSource{
-		newPipelineLogsDataSource,
+		newPipelineRunDataSource, newPipelineLogsDataSource,
 		newPipelineStatsDataSource, newTaskStatsDataSource,
 		newPipelineAggregatedStatsDataSource, newTaskAggregatedStatsDataSource,
 		newPipelineLastRunDataSource, newTaskLastRunDataSource,

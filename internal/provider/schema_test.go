@@ -69,7 +69,7 @@ func TestDescriptions(t *testing.T) {
 		schemas[name] = s
 	}
 	for name, s := range schema.DataSourceSchemas {
-		schemas[name] = s
+		schemas["data "+name] = s
 	}
 	for name, s := range schema.ActionSchemas {
 		schemas["action "+name] = s.Schema

@@ -170,11 +170,7 @@ func (l *sharedLog) fill(rows iter.Seq2[ylem.LogRow, error]) error {
 		if l.inputs != nil && row.TaskType == TaskTypeTrigger {
 			l.inputs[strings.ToLower(row.PipelineRunUUID)] = inputOf(row)
 		}
-		if row.Outcome != ylem.Failed {
-			row.Output = ""
-		} else if len(row.Output) > maxFailedOutput {
-			row.Output = shortOutput(row)
-		}
+		row.Output = keptOutput(row)
 		row.PipelineRunUUID = intern(strings.ToLower(row.PipelineRunUUID))
 		row.TaskUUID, row.TaskType = intern(row.TaskUUID), intern(row.TaskType)
 		if err := held.Add(row); err != nil {
@@ -183,6 +179,18 @@ func (l *sharedLog) fill(rows iter.Seq2[ylem.LogRow, error]) error {
 		l.rows[row.PipelineRunUUID] = append(l.rows[row.PipelineRunUUID], row)
 	}
 	return nil
+}
+
+// keptOutput is what is held of a row's output: why the task failed.
+func keptOutput(row ylem.LogRow) string {
+	switch {
+	case row.Outcome != ylem.Failed:
+		return ""
+	case len(row.Output) > maxFailedOutput:
+		return shortOutput(row)
+	default:
+		return row.Output
+	}
 }
 
 // shortOutput is a failed task's output with shortened errors, or its beginning if it is something else.
