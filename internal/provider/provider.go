@@ -12,6 +12,7 @@ import (
 	"github.com/hashicorp/terraform-plugin-framework-validators/stringvalidator"
 	"github.com/hashicorp/terraform-plugin-framework/action"
 	"github.com/hashicorp/terraform-plugin-framework/datasource"
+	"github.com/hashicorp/terraform-plugin-framework/list"
 	"github.com/hashicorp/terraform-plugin-framework/path"
 	"github.com/hashicorp/terraform-plugin-framework/provider"
 	"github.com/hashicorp/terraform-plugin-framework/provider/schema"
@@ -21,7 +22,8 @@ import (
 )
 
 var (
-	_ provider.ProviderWithActions = (*ylemProvider)(nil)
+	_ provider.ProviderWithActions       = (*ylemProvider)(nil)
+	_ provider.ProviderWithListResources = (*ylemProvider)(nil)
 )
 
 type ylemProvider struct {
@@ -129,6 +131,10 @@ func (p *ylemProvider) Schema(_ context.Context, _ provider.SchemaRequest, resp 
 
 func (p *ylemProvider) Resources(context.Context) []func() resource.Resource {
 	return []func() resource.Resource{newPipelineRunResource}
+}
+
+func (p *ylemProvider) ListResources(context.Context) []func() list.ListResource {
+	return []func() list.ListResource{newPipelineRunList}
 }
 
 func (p *ylemProvider) Actions(context.Context) []func() action.Action {

@@ -23,7 +23,11 @@ type Started struct {
 	Run   Run
 	Key   string // its idempotency key; "" if it has none, or its trigger has not reported
 	input [sha256.Size]byte
+	at    time.Time // when the log was requested, by the server's clock
 }
+
+// ProgressBy is how far the run had got when the log was read.
+func (s Started) ProgressBy(c Completion) Progress { return Assess(s.Run.Rows, s.at, time.Time{}, c) }
 
 // HasInput reports whether the run received this input.
 func (s Started) HasInput(input []byte) bool { return s.input == sha256.Sum256(input) }
