@@ -68,7 +68,7 @@ func (d *pipelineRunDataSource) Schema(_ context.Context, _ datasource.SchemaReq
 			},
 			"status":        computedString("`running`, `succeeded` or `failed`, as `completion` describes. " + presumption),
 			"is_successful": computedBool("Whether the run succeeded; null until the run has ended."),
-			"triggered_at":  computedString("When its first task was executed, RFC 3339, UTC, in whole seconds. Example: `2024-01-31T14:23:01Z`."),
+			"triggered_at":  computedString("When its first task was executed, RFC 3339, UTC. Example: `2024-01-31T14:23:01Z`."),
 			"finished_at":   computedString("When its last task was executed, RFC 3339, UTC; null until the run has ended. Example: `2024-01-31T14:23:09.5Z`."),
 			"duration":      computedInt("Sum of its tasks' durations, in milliseconds, as Ylem counts it; null until the run has ended. Example: `1250`."),
 			"task_runs": schema.ListNestedAttribute{
@@ -76,7 +76,7 @@ func (d *pipelineRunDataSource) Schema(_ context.Context, _ datasource.SchemaReq
 				MarkdownDescription: "The tasks that have reported so far, oldest first.",
 				NestedObject: schema.NestedAttributeObject{Attributes: map[string]schema.Attribute{
 					"task_uuid":     computedString("UUID of the task."),
-					"task_run_uuid": computedString("Always null: Ylem's log does not show it. It is there so that the attribute is the same as the resource's."),
+					"task_run_uuid": computedString("Always null: Ylem's log does not show it. It is here because the resource has it."),
 					"task_type":     computedString("Type of the task, such as `query`; empty if Ylem does not report it."),
 					"state":         computedString("`succeeded`, `failed`, or `unknown` if Ylem does not report how the task ended."),
 					"is_successful": computedBool("Whether the task succeeded; null if Ylem does not report it."),
@@ -91,13 +91,13 @@ func (d *pipelineRunDataSource) Schema(_ context.Context, _ datasource.SchemaReq
 			},
 			"input": schema.StringAttribute{
 				Computed: true, Sensitive: true,
-				MarkdownDescription: "What the pipeline's *External trigger* received, byte for byte, with the idempotency key if there is one. Null if it received nothing, if what it " +
-					"received is not text, if the pipeline does not begin with one, or unless `include_outputs` is true. Example: `{\"day\":\"2024-01-31\"}`.",
+				MarkdownDescription: "What the pipeline's *External trigger* received, byte for byte, with the idempotency key if there is one. Null without `include_outputs`, and if " +
+					"the run received nothing, or nothing that is text, or has no such task. Example: `{\"day\":\"2024-01-31\"}`.",
 			},
 			"outputs": schema.MapAttribute{
 				Computed: true, Sensitive: true, ElementType: types.StringType,
-				MarkdownDescription: "What each task returned, by the task's UUID in lower case, as text; the errors as JSON if it failed. Of a task that reported several times, the last. " +
-					"Null for a task whose output is not text, and as a whole unless `include_outputs` is true. Example: `{ \"449c3c47-427e-465e-b1d2-0bf257b714e4\" = " +
+				MarkdownDescription: "What each task returned, by the task's UUID in lower case, as text; the errors as JSON if it failed. If it reported several times, the last " +
+					"output. Null for a task whose output is not text. Without `include_outputs`, the whole map is null. Example: `{ \"449c3c47-427e-465e-b1d2-0bf257b714e4\" = " +
 					"\"[{\\\"amount\\\":299.76}]\" }`.",
 			},
 		},

@@ -72,9 +72,10 @@ func (l *pipelineRunList) ListResourceConfigSchema(_ context.Context, _ list.Lis
 		MarkdownDescription: "Lists the runs of a pipeline for `terraform query` (Terraform 1.14 or later), newest first, whoever started them: to see what ran, or to import a run that Terraform has " +
 			"lost. Needs the scope `stats:read`.\n\n" +
 			"A run is listed if at least one of its tasks was executed in the window; one whose first task has not finished yet is not in Ylem's log. Each is shown with when it " +
-			"began (UTC), its status, the number of its tasks, and its idempotency key if it has one. With `include_resource = true`, or when configuration is generated, it comes with the attributes that " +
-			"Ylem's log shows. `input`, `triggers` and the like are null: after an import, their first values are adopted without starting a run. Reading stops at `limit`, which Terraform sets to " +
-			"100 if you do not.",
+			"began (UTC), its status, the number of its tasks, and its idempotency key if it has one. With `include_resource = true`, it comes with the attributes that Ylem's log shows. " +
+			"Reading stops at `limit`, by default 100 runs.\n\n" +
+			"`terraform query -generate-config-out=found.tf` writes a resource and an `import` block for each run; the next apply imports them and starts nothing. `input`, `triggers` and " +
+			"`idempotency_key` are null in it: after an import, their first values are adopted without starting a run.",
 		Attributes: map[string]schema.Attribute{
 			"pipeline_uuid": schema.StringAttribute{
 				Required:            true,
@@ -108,7 +109,7 @@ func (l *pipelineRunList) ListResourceConfigSchema(_ context.Context, _ list.Lis
 			},
 			"completion": schema.SingleNestedAttribute{
 				Optional:            true,
-				MarkdownDescription: completionDescription + " " + presumption,
+				MarkdownDescription: strings.Replace(completionDescription, "of the run", "of a run", 1) + " " + presumption,
 				Attributes: map[string]schema.Attribute{
 					"final_task_uuids": schema.ListAttribute{
 						Optional: true, ElementType: types.StringType, MarkdownDescription: finalTasksDescription,
@@ -174,7 +175,9 @@ func (l *pipelineRunList) List(ctx context.Context, req list.ListRequest, stream
 			}
 		}
 		if len(unreadable) > 0 {
-			push(list.ListResult{Diagnostics: diag.Diagnostics{leftOut(m.uuid(), unreadable)}})
+			var diags diag.Diagnostics
+			warnOfUnreadable(m.uuid(), unreadable, &diags)
+			push(list.ListResult{Diagnostics: diags})
 		}
 	}
 }
@@ -229,13 +232,13 @@ func displayName(run follow.Started, progress follow.Progress) string {
 	return name
 }
 
-// leftOut says which runs are not listed because they cannot be read.
-func leftOut(pipelineUUID string, uuids []string) diag.Diagnostic {
+// warnOfUnreadable says which runs are not listed because they cannot be read.
+func warnOfUnreadable(pipelineUUID string, uuids []string, diags *diag.Diagnostics) {
 	slices.Sort(uuids)
 	names := request.Shorten(strings.Join(uuids[:min(len(uuids), maxCandidates)], ", "))
 	if more := len(uuids) - maxCandidates; more > 0 {
 		names += fmt.Sprintf(" and %d more", more)
 	}
-	return diag.NewWarningDiagnostic("Some runs cannot be read", fmt.Sprintf(
+	diags.AddWarning("Some runs cannot be read", fmt.Sprintf(
 		"The log of pipeline %s has rows that cannot be read. The runs that they belong to are not listed: %s.", pipelineUUID, names))
 }

@@ -179,6 +179,28 @@ func TestListedRunsOfAKey(t *testing.T) {
 	}
 }
 
+// What was a secret when the run was started is one in the log too.
+func TestListedRunsShowNoInput(t *testing.T) {
+	t.Parallel()
+	s := newSandbox(t)
+	pipeline := s.triggered()
+	p := s.connect(t, nil)
+	const secret = "not to be shown"
+	for _, arguments := range []object{{"input_wo": secret}, {"input_wo": `{"a":"` + secret + `"}`, "idempotency_key": "k"}} {
+		if _, diags := p.create(t, object{"pipeline_uuid": pipeline}.with(arguments)); len(diags) > 0 {
+			t.Fatal(diags)
+		}
+	}
+	var results []listed
+	eventually(t, "both triggers have reported", func() bool {
+		results = p.mustList(t, object{"pipeline_uuid": pipeline}, true, 0)
+		return len(results) == 2
+	})
+	if text := fmt.Sprint(results); strings.Contains(text, secret) || !strings.Contains(text, "key k") {
+		t.Error(text)
+	}
+}
+
 func TestListsThatCannotWork(t *testing.T) {
 	t.Parallel()
 	s := newSandbox(t)

@@ -77,7 +77,8 @@ func (r *pipelineRunResource) Schema(ctx context.Context, _ resource.SchemaReque
 			"`stats:read` to follow the run.\n\n" +
 			"Ylem has no idempotency key, so the provider never repeats a request that may have started a run; the error says that it may have. " +
 			"Terraform stores a resource only when its creation returns. If the provider is killed while it waits, find the run's UUID in the log " +
-			"(`TF_LOG_PROVIDER=INFO`: `Started run … of pipeline …`) or in Ylem, and bring the run back with `terraform import`.",
+			"(`TF_LOG_PROVIDER=INFO`: `Started run … of pipeline …`) or in Ylem, and bring the run back with `terraform import`; or let Terraform find it: see " +
+			"[Recover a run without a key](../guides/never-run-twice.md#recover-a-run-without-a-key).",
 		Attributes: map[string]schema.Attribute{
 			"pipeline_uuid": schema.StringAttribute{
 				Required: true,
