@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/hashicorp/terraform-plugin-framework-timeouts/resource/timeouts"
+	"github.com/hashicorp/terraform-plugin-framework/attr"
 	"github.com/hashicorp/terraform-plugin-framework/diag"
 	"github.com/hashicorp/terraform-plugin-framework/tfsdk"
 	"github.com/hashicorp/terraform-plugin-framework/types"
@@ -24,9 +25,11 @@ type pipelineRunModel struct {
 	Triggers          types.Map      `tfsdk:"triggers"`
 	WaitForCompletion types.Bool     `tfsdk:"wait_for_completion"`
 	Completion        types.Object   `tfsdk:"completion"`
+	OutputTaskUUIDs   types.Set      `tfsdk:"output_task_uuids"`
 	OnFailure         types.String   `tfsdk:"on_failure"`
 	OnTimeout         types.String   `tfsdk:"on_timeout"`
 	Timeouts          timeouts.Value `tfsdk:"timeouts"`
+	Outputs           types.Map      `tfsdk:"outputs"`
 	runModel
 }
 
@@ -203,6 +206,36 @@ func (m *runModel) keepProgress(from *runModel) {
 func (m *runModel) forgetProgress() {
 	m.Status, m.IsSuccessful, m.TriggeredAt = types.StringUnknown(), types.BoolUnknown(), types.StringUnknown()
 	m.FinishedAt, m.Duration, m.TaskRuns = types.StringUnknown(), types.Int64Unknown(), types.ListUnknown(taskRunObject.Type())
+}
+
+// forgetProgress makes unknown in a plan what a wait will find out.
+func (m *pipelineRunModel) forgetProgress() {
+	m.runModel.forgetProgress()
+	if !m.OutputTaskUUIDs.IsNull() {
+		m.Outputs = types.MapUnknown(types.StringType)
+	}
+}
+
+// outputTasks are the tasks whose outputs are wanted.
+func (m *pipelineRunModel) outputTasks(ctx context.Context, diags *diag.Diagnostics) (uuids []string) {
+	if !m.OutputTaskUUIDs.IsNull() {
+		diags.Append(m.OutputTaskUUIDs.ElementsAs(ctx, &uuids, false)...)
+	}
+	return uuids
+}
+
+// setOutputs fills in the outputs of the wanted tasks, by their UUIDs as they are written; null without any outputs.
+func (m *pipelineRunModel) setOutputs(tasks []string, outputs follow.Outputs) {
+	m.Outputs = types.MapNull(types.StringType)
+	if outputs == nil || len(tasks) == 0 {
+		return
+	}
+	values := map[string]attr.Value{}
+	for _, task := range tasks {
+		text, ok := outputs.Of(task)
+		values[task] = orNull(ok, types.StringValue(text), types.StringNull())
+	}
+	m.Outputs = types.MapValueMust(types.StringType, values)
 }
 
 // taskState is the state of a task that has reported.

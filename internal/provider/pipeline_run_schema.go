@@ -14,6 +14,7 @@ import (
 	"github.com/hashicorp/terraform-plugin-framework/resource/schema/boolplanmodifier"
 	"github.com/hashicorp/terraform-plugin-framework/resource/schema/int64planmodifier"
 	"github.com/hashicorp/terraform-plugin-framework/resource/schema/listplanmodifier"
+	"github.com/hashicorp/terraform-plugin-framework/resource/schema/mapplanmodifier"
 	"github.com/hashicorp/terraform-plugin-framework/resource/schema/planmodifier"
 	"github.com/hashicorp/terraform-plugin-framework/resource/schema/stringdefault"
 	"github.com/hashicorp/terraform-plugin-framework/resource/schema/stringplanmodifier"
@@ -154,6 +155,13 @@ func (r *pipelineRunResource) Schema(ctx context.Context, _ resource.SchemaReque
 					},
 				},
 			},
+			"output_task_uuids": schema.SetAttribute{
+				Optional:    true,
+				ElementType: types.StringType,
+				MarkdownDescription: "UUIDs of the tasks whose outputs `outputs` keeps, such as `[\"449c3c47-427e-465e-b1d2-0bf257b714e4\"]`. A change reads them again and starts no run. " +
+					"Needs the scope `stats:read`.",
+				Validators: finalTasksValidators,
+			},
 			"on_failure": schema.StringAttribute{
 				Optional:            true,
 				Computed:            true,
@@ -207,10 +215,17 @@ func (r *pipelineRunResource) Schema(ctx context.Context, _ resource.SchemaReque
 			},
 			"task_runs": schema.ListNestedAttribute{
 				Computed: true,
-				MarkdownDescription: "The tasks that Ylem has reported so far, oldest first. Their outputs are not stored here, as they can be large or private: " +
-					"read them with the data source `ylem_pipeline_logs`.",
+				MarkdownDescription: "The tasks that Ylem has reported so far, oldest first. Their outputs, which can be large or private, are stored only " +
+					"if `output_task_uuids` names them.",
 				PlanModifiers: []planmodifier.List{listplanmodifier.UseStateForUnknown()},
 				NestedObject:  taskRunObject,
+			},
+			"outputs": schema.MapAttribute{
+				Computed: true, Sensitive: true, ElementType: types.StringType,
+				MarkdownDescription: "What the tasks of `output_task_uuids` returned, by their UUIDs, as text; the errors as JSON if a task failed. If a task reported several times, the last " +
+					"output. Null for a task that has not reported or whose output is not text. The whole map is null until the run has ended: a wait then fills it in, and without one the next " +
+					"apply. It is not read again. Example: `{ \"449c3c47-427e-465e-b1d2-0bf257b714e4\" = \"[{\\\"amount\\\":299.76}]\" }`.",
+				PlanModifiers: []planmodifier.Map{mapplanmodifier.UseStateForUnknown()},
 			},
 		},
 		Blocks: map[string]schema.Block{

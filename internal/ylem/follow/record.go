@@ -1,7 +1,6 @@
 package follow
 
 import (
-	"cmp"
 	"context"
 	"maps"
 	"slices"
@@ -14,9 +13,9 @@ import (
 
 // Record is what the log shows of a run.
 type Record struct {
-	Run     Run                    // with its rows, without the outputs of tasks that succeeded
-	Outputs map[string]ylem.LogRow // by task, in lower case: the last row that each reported, if outputs are wanted
-	at      time.Time              // when the log was requested, by the server's clock
+	Run     Run       // with its rows, without the outputs of tasks that succeeded
+	Outputs Outputs   // of all tasks, if they are wanted
+	at      time.Time // when the log was requested, by the server's clock
 }
 
 // Progress is how far the run had got when the log was read.
@@ -39,14 +38,13 @@ const noInput = "null"
 
 // Look finds a run as Find does, and returns what the log shows of it. Only with includeOutputs are outputs held.
 func (f *Follower) Look(ctx context.Context, pipelineUUID, runUUID string, includeOutputs bool) (Record, bool, error) {
-	r := Record{Run: Run{PipelineUUID: pipelineUUID, RunUUID: strings.ToLower(runUUID)}, Outputs: map[string]ylem.LogRow{}}
+	r := Record{Run: Run{PipelineUUID: pipelineUUID, RunUUID: strings.ToLower(runUUID)}, Outputs: Outputs{}}
 	var held ylem.HeldLog
 	at, found, err := f.search(ctx, pipelineUUID, runUUID, func(row ylem.LogRow) error {
-		if task := strings.ToLower(row.TaskUUID); includeOutputs && later(row, r.Outputs[task]) {
-			if err := held.Add(row); err != nil {
-				return &request.Error{Op: request.OpLogs, Err: err}
+		if includeOutputs {
+			if err := r.Outputs.add(row, &held); err != nil {
+				return err
 			}
-			r.Outputs[task] = row
 		}
 		row.Output = keptOutput(row)
 		if err := held.Add(row); err != nil {
@@ -61,10 +59,4 @@ func (f *Follower) Look(ctx context.Context, pipelineUUID, runUUID string, inclu
 	r.at, r.Run.Rows = at, union(r.Run.Rows)
 	r.Run.TriggeredAt = r.Run.Rows[0].ExecutedAt
 	return r, true, nil
-}
-
-// later reports whether a row was reported after another one of its task. Of two at the same time, which come in any order,
-// it is always the same one.
-func later(row, other ylem.LogRow) bool {
-	return other.TaskUUID == "" || cmp.Or(row.ExecutedAt.Compare(other.ExecutedAt), cmp.Compare(row.Output, other.Output)) > 0
 }

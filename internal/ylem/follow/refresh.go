@@ -16,6 +16,7 @@ type Run struct {
 	RunUUID      string
 	TriggeredAt  time.Time     // by the server's clock; zero if unknown
 	Rows         []ylem.LogRow // rows that were read before: the log may have lost some
+	OutputTasks  []string      // tasks whose outputs are wanted when the run has ended
 }
 
 // Refresh looks once how far a run has got. Runs of one pipeline that were triggered at about the same time share a

@@ -35,7 +35,8 @@ type Follower struct {
 	lookups request.Flights[*sharedLog] // by pipeline; see Recent
 
 	mu      sync.Mutex
-	trouble error // why no log could be read: the last connection or token error
+	wanted  map[string]map[string]bool // the tasks whose outputs are wanted, by run; both in lower case
+	trouble error                      // why no log could be read: the last connection or token error
 	since   time.Time
 }
 
@@ -49,6 +50,8 @@ type sharedLog struct {
 	rows     map[string][]ylem.LogRow // by run, in lower case
 	broken   map[string]error         // of runs with a row that cannot be read
 	inputs   map[string]loggedInput   // by run; nil: not wanted
+	wanted   map[string]map[string]bool
+	outputs  map[string]Outputs // by run, of the wanted tasks
 	window   window
 	at       time.Time // when it was requested, by the server's clock: later rows are not in it
 	asked    time.Time // by ours
@@ -99,6 +102,7 @@ func (f *Follower) read(ctx context.Context, run Run, want window, reach, age, t
 			defer cancel()
 		}
 		log := newSharedLog(want)
+		log.wanted, log.outputs = f.wantedOutputs(), map[string]Outputs{}
 		if log.window.from = want.from.Add(-reach); log.window.from.Before(epoch) {
 			log.window.from = epoch
 		}
@@ -169,6 +173,14 @@ func (l *sharedLog) fill(rows iter.Seq2[ylem.LogRow, error]) error {
 		}
 		if l.inputs != nil && row.TaskType == TaskTypeTrigger {
 			l.inputs[strings.ToLower(row.PipelineRunUUID)] = inputOf(row)
+		}
+		if uuid := strings.ToLower(row.PipelineRunUUID); l.wanted[uuid][strings.ToLower(row.TaskUUID)] {
+			if l.outputs[uuid] == nil {
+				l.outputs[uuid] = Outputs{}
+			}
+			if err := l.outputs[uuid].add(row, &held); err != nil {
+				return err
+			}
 		}
 		row.Output = keptOutput(row)
 		row.PipelineRunUUID = intern(strings.ToLower(row.PipelineRunUUID))

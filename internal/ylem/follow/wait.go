@@ -23,12 +23,13 @@ type Options struct {
 // error or one that polling again cannot mend: refused credentials or access, a missing scope, a log that is too large.
 // Other errors do not end the wait; if ctx ends while the log could not be read, the error holds the last of them.
 func (f *Follower) Wait(ctx context.Context, run Run, o Options) (Progress, error) {
-	w := wait{follower: f, run: run, options: o, answers: make(chan polled, 1)}
+	w := wait{follower: f, run: run, options: o, answers: make(chan polled, 1), outputs: outputsFor(run)}
 	w.progress = Assess(run.Rows, time.Time{}, time.Time{}, Completion{FinalTaskUUIDs: o.FinalTaskUUIDs, QuietPeriod: Day})
 	if w.progress.Certainty == Certain {
 		return w.progress, nil
 	}
 	w.age = min(o.PollInterval/2, refreshAge)
+	defer f.wantOutputs(run)()
 
 	timer := time.NewTimer(0)
 	defer timer.Stop()
@@ -73,6 +74,7 @@ type wait struct {
 
 	progress Progress
 	lastErr  error
+	outputs  Outputs // nil: not wanted, or not complete
 	polledAt time.Time
 	age      time.Duration // how old an answer may be that another wait has received
 	lastPoll bool          // before the deadline
@@ -137,6 +139,8 @@ func (w *wait) take(ctx context.Context, answer polled) error {
 		w.lastSeen = received
 		next = assess(known, rows, asked, w.lastSeen, w.options.Completion)
 	}
+	w.outputs = w.outputs.with(answer.log, w.run)
+	next.Outputs = w.outputs
 	w.progress, w.answered, w.lastErr = next, true, nil
 	w.report()
 	return nil
