@@ -321,9 +321,9 @@ locals {
 				for name, value := range d.arguments {
 					fmt.Fprintf(&config, "  %s = %#v\n", name, value)
 				}
-				fmt.Fprintf(&config, "}\noutput %q {\n  value = data.%[1]s.test\n}\n", dataSource)
+				fmt.Fprintf(&config, "}\noutput %q {\n  value     = data.%[1]s.test\n  sensitive = true\n}\n", dataSource)
 			}
-			config.WriteString("output \"run\" {\n  value = ylem_pipeline_run.test\n}\n")
+			config.WriteString("output \"run\" {\n  value     = ylem_pipeline_run.test\n  sensitive = true\n}\n")
 			tf := newTerraform(t, config.String(), envURL+"="+h.URL, envClientID+"="+h.client.ID, envClientSecret+"="+h.client.Secret)
 
 			expectReads := func(runs int) {

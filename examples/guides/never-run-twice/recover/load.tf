@@ -3,7 +3,7 @@ resource "ylem_pipeline_run" "load" {
   wait_for_completion = true
 
   completion = {
-    final_task_uuids = ["449c3c47-427e-465e-b1d2-0bf257b714e4"]
+    final_task_uuids = ["d5f2e8a1-0c37-4969-a1b4-3f6e7d8c9a02"]
   }
 }
 
