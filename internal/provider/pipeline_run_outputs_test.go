@@ -2,6 +2,7 @@ package provider
 
 import (
 	"fmt"
+	"os"
 	"strings"
 	"testing"
 	"time"
@@ -156,6 +157,27 @@ output "outputs" {
 			return values
 		}()))},
 	})
+}
+
+// A wait that was cut short has no outputs; the one that is resumed has them.
+func TestAccOutputsAfterAnInterrupt(t *testing.T) {
+	t.Parallel()
+	i := newInterrupted(t, "")
+	task := i.tasks(i.pipeline)[0]
+	i.UpdatePipeline(i.pipeline, func(p *ylemtest.Pipeline) { p.Tasks[0].Output = []byte("late") })
+	i.write(t, "main.tf", requirements+i.sandbox.run(i.pipeline, waitingNow+"\n"+outputsOf(task)))
+	b := i.applyUntilPolled(t)
+	if err := b.Process.Signal(os.Interrupt); err != nil {
+		t.Skip(err)
+	}
+	_, _ = b.wait(t)
+	if values, _ := i.runState(t); values["id"] == nil || values["outputs"] != nil {
+		t.Errorf("the state holds %v", values)
+	}
+	i.finish(t)
+	if values, _ := i.runState(t); fmt.Sprint(values["outputs"]) != fmt.Sprintf("map[%s:late]", task) {
+		t.Errorf("outputs %v", values["outputs"])
+	}
 }
 
 // A run that is seen to continue has no outputs yet.

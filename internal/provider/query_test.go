@@ -197,11 +197,11 @@ func TestExampleQueries(t *testing.T) {
 	t.Parallel()
 	needsTerraform(t)
 	needs(t, queries)
-	queries := exampleFiles(t, filepath.Join(examples, "list-resources"), ".hcl")
-	if len(queries) < 3 {
-		t.Errorf("only %q", queries)
+	files := exampleFiles(t, filepath.Join(examples, "list-resources"), ".hcl")
+	if len(files) < 3 {
+		t.Errorf("only %q", files)
 	}
-	for _, name := range queries {
+	for _, name := range files {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			text, err := os.ReadFile(filepath.Join(examples, name))
