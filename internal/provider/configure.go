@@ -55,7 +55,7 @@ type providerModel struct {
 	Insecure          types.Bool   `tfsdk:"insecure"`
 }
 
-// api is what Configure hands to the resource, the data sources and the action.
+// api is what Configure hands to the resource, its list, the data sources and the action.
 type api struct {
 	client   *ylem.Client // nil until the provider is configured with values that are all known
 	follower *follow.Follower
@@ -137,6 +137,7 @@ func (p *ylemProvider) Configure(ctx context.Context, req provider.ConfigureRequ
 	resp.ResourceData = a
 	resp.DataSourceData = a
 	resp.ActionData = a
+	resp.ListResourceData = a
 }
 
 func (p *ylemProvider) userAgent(terraformVersion string) string {

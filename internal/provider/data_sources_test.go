@@ -30,13 +30,16 @@ type history struct {
 	foreign                 string // a pipeline of another organization, which ran too
 }
 
+// failedRun is the newer of the two.
+const failedRun = "95295cbc-cee7-49cc-a11a-2f1788423934"
+
 const loadError = "table \"orders\" does not exist"
 
 func newHistory(t *testing.T, dialect ylemtest.Dialect) *history {
 	t.Helper()
 	h := &history{
 		sandbox: newSandbox(t, ylemtest.WithDialect(dialect), withNow()),
-		extract: ylemtest.NewUUID(), load: ylemtest.NewUUID(), good: ylemtest.NewUUID(), failed: ylemtest.NewUUID(),
+		extract: ylemtest.NewUUID(), load: ylemtest.NewUUID(), good: ylemtest.NewUUID(), failed: failedRun,
 	}
 	h.pipeline = h.AddPipeline(ylemtest.Pipeline{}).UUID
 	h.foreign = h.AddPipeline(ylemtest.Pipeline{Organization: "others"}).UUID
@@ -83,6 +86,7 @@ var dataSources = map[string]struct {
 	route     ylemtest.Route
 	arguments object
 }{
+	"ylem_pipeline_run":              {"pipeline_uuid", ylemtest.RouteLogs, object{"id": failedRun}},
 	"ylem_pipeline_logs":             {"pipeline_uuid", ylemtest.RouteLogs, object{"from": "2024-06-01", "to": "2024-06-06"}},
 	"ylem_pipeline_stats":            {"pipeline_uuid", ylemtest.RouteStats, object{"from": "2024-06-01", "to": "2024-06-06"}},
 	"ylem_pipeline_aggregated_stats": {"pipeline_uuid", ylemtest.RouteAggregatedStats, object{"date_from": "2024-06-01", "period": "day", "number_of_periods": 7}},
@@ -317,9 +321,9 @@ locals {
 				for name, value := range d.arguments {
 					fmt.Fprintf(&config, "  %s = %#v\n", name, value)
 				}
-				fmt.Fprintf(&config, "}\noutput %q {\n  value = data.%[1]s.test\n}\n", dataSource)
+				fmt.Fprintf(&config, "}\noutput %q {\n  value     = data.%[1]s.test\n  sensitive = true\n}\n", dataSource)
 			}
-			config.WriteString("output \"run\" {\n  value = ylem_pipeline_run.test\n}\n")
+			config.WriteString("output \"run\" {\n  value     = ylem_pipeline_run.test\n  sensitive = true\n}\n")
 			tf := newTerraform(t, config.String(), envURL+"="+h.URL, envClientID+"="+h.client.ID, envClientSecret+"="+h.client.Secret)
 
 			expectReads := func(runs int) {

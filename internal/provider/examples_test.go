@@ -102,7 +102,7 @@ func TestExampleCommands(t *testing.T) {
 		for _, script := range scripts {
 			name, err := filepath.Rel(examples, script)
 			_, ok := tests[filepath.ToSlash(name)]
-			if err != nil || !ok && !slices.Contains(installCommands, filepath.ToSlash(name)) {
+			if err != nil || !ok && !slices.Contains(installCommands, filepath.ToSlash(name)) && filepath.ToSlash(name) != recoverCommands {
 				t.Errorf("%s is in no test", script)
 			}
 		}
@@ -123,6 +123,11 @@ func TestExamplesAreComplete(t *testing.T) {
 		var resp datasource.MetadataResponse
 		construct().Metadata(ctx, datasource.MetadataRequest{ProviderTypeName: "ylem"}, &resp)
 		want = append(want, "data-sources/"+resp.TypeName+"/data-source.tf")
+	}
+	for _, construct := range p.ListResources(ctx) {
+		var resp resource.MetadataResponse
+		construct().Metadata(ctx, resource.MetadataRequest{ProviderTypeName: "ylem"}, &resp)
+		want = append(want, "list-resources/"+resp.TypeName+"/list-resource.tfquery.hcl")
 	}
 	for _, construct := range p.Actions(ctx) {
 		var resp action.MetadataResponse
@@ -149,7 +154,7 @@ func TestExamplesAreComplete(t *testing.T) {
 		}
 		// What a configuration reads is no configuration.
 		dir := filepath.Join(examples, "guides", strings.TrimSuffix(filepath.Base(guide), ".md.tmpl"))
-		for _, file := range exampleFiles(t, dir, ".tf", ".tfrc", ".sh") {
+		for _, file := range exampleFiles(t, dir, ".tf", ".hcl", ".tfrc", ".sh") {
 			if filepath.Base(file) != "terraform.tf" && !strings.Contains(string(text), fmt.Sprintf("%q", "examples/"+file)) {
 				t.Errorf("%s does not show %s", guide, file)
 			}
@@ -273,13 +278,13 @@ var (
 	anyVariable = regexp.MustCompile(`(?ms)^variable "(\w+)" \{(.*?)^\}`)
 	anyAlias    = regexp.MustCompile(`(?m)^  alias +=.*`)
 	anyAction   = regexp.MustCompile(`(?m)^action "`)
-	anyImport   = regexp.MustCompile(`(?:/|run_uuid\s+= ")(` + anyUUID.String() + `)`)
+	anyImport   = regexp.MustCompile(`(?m)(?:/|run_uuid\s+= "|^\s+id\s+= ")(` + anyUUID.String() + `)`)
 	anyPause    = regexp.MustCompile(`((?:quiet_period|poll_interval)\s+= )"\w+"`)
 )
 
 // addExamplePipelines makes a pipeline of every UUID in a text, whose tasks have all of these UUIDs too: whichever
-// of them is meant as which, it exists. Each has run before, so that it has a last run, also with the UUID of the run that
-// the text imports. The tasks take no time.
+// of them is meant as which, it exists. Each has run before, so that it has a last run, also with the UUID of a run that
+// the text imports or reads. The tasks take no time.
 func (s *sandbox) addExamplePipelines(text string) {
 	var p ylemtest.Pipeline
 	for _, uuid := range anyUUID.FindAllString(text, -1) {

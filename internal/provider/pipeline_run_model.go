@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/hashicorp/terraform-plugin-framework-timeouts/resource/timeouts"
+	"github.com/hashicorp/terraform-plugin-framework/attr"
 	"github.com/hashicorp/terraform-plugin-framework/diag"
 	"github.com/hashicorp/terraform-plugin-framework/tfsdk"
 	"github.com/hashicorp/terraform-plugin-framework/types"
@@ -24,22 +25,33 @@ type pipelineRunModel struct {
 	Triggers          types.Map      `tfsdk:"triggers"`
 	WaitForCompletion types.Bool     `tfsdk:"wait_for_completion"`
 	Completion        types.Object   `tfsdk:"completion"`
+	OutputTaskUUIDs   types.Set      `tfsdk:"output_task_uuids"`
 	OnFailure         types.String   `tfsdk:"on_failure"`
 	OnTimeout         types.String   `tfsdk:"on_timeout"`
 	Timeouts          timeouts.Value `tfsdk:"timeouts"`
-	ID                types.String   `tfsdk:"id"`
-	Status            types.String   `tfsdk:"status"`
-	IsSuccessful      types.Bool     `tfsdk:"is_successful"`
-	TriggeredAt       types.String   `tfsdk:"triggered_at"`
-	FinishedAt        types.String   `tfsdk:"finished_at"`
-	Duration          types.Int64    `tfsdk:"duration"`
-	TaskRuns          types.List     `tfsdk:"task_runs"`
+	Outputs           types.Map      `tfsdk:"outputs"`
+	runModel
+}
+
+// runModel is what Ylem says about a run, in the resource and in the data source.
+type runModel struct {
+	ID           types.String `tfsdk:"id"`
+	Status       types.String `tfsdk:"status"`
+	IsSuccessful types.Bool   `tfsdk:"is_successful"`
+	TriggeredAt  types.String `tfsdk:"triggered_at"`
+	FinishedAt   types.String `tfsdk:"finished_at"`
+	Duration     types.Int64  `tfsdk:"duration"`
+	TaskRuns     types.List   `tfsdk:"task_runs"`
 }
 
 // pipelineRunIdentity is what names a run across states.
 type pipelineRunIdentity struct {
 	PipelineUUID types.String `tfsdk:"pipeline_uuid"`
 	RunUUID      types.String `tfsdk:"run_uuid"`
+}
+
+func newIdentity(pipelineUUID, runUUID string) pipelineRunIdentity {
+	return pipelineRunIdentity{PipelineUUID: types.StringValue(strings.ToLower(pipelineUUID)), RunUUID: types.StringValue(strings.ToLower(runUUID))}
 }
 
 // taskRunModel is a task of the run.
@@ -57,11 +69,11 @@ type taskRunModel struct {
 // run is the run that the state describes, with the rows of its log that are known.
 func (m *pipelineRunModel) run(ctx context.Context, diags *diag.Diagnostics) follow.Run {
 	triggeredAt, _ := ylem.ParseTime(m.TriggeredAt.ValueString()) // ours: valid, or null
-	return follow.Run{PipelineUUID: m.PipelineUUID.ValueString(), RunUUID: m.ID.ValueString(), TriggeredAt: triggeredAt, Rows: m.rows(ctx, diags)}
+	return follow.Run{PipelineUUID: m.PipelineUUID.ValueString(), RunUUID: m.ID.ValueString(), TriggeredAt: triggeredAt, KnownRows: m.rows(ctx, diags)}
 }
 
 // rows are the rows of the log that the state knows.
-func (m *pipelineRunModel) rows(ctx context.Context, diags *diag.Diagnostics) (rows []ylem.LogRow) {
+func (m *runModel) rows(ctx context.Context, diags *diag.Diagnostics) (rows []ylem.LogRow) {
 	for _, task := range m.taskRuns(ctx, diags) {
 		if task.State == string(follow.Pending) {
 			continue
@@ -85,7 +97,7 @@ func (m *pipelineRunModel) rows(ctx context.Context, diags *diag.Diagnostics) (r
 	return rows
 }
 
-func (m *pipelineRunModel) taskRuns(ctx context.Context, diags *diag.Diagnostics) (tasks []taskRunModel) {
+func (m *runModel) taskRuns(ctx context.Context, diags *diag.Diagnostics) (tasks []taskRunModel) {
 	diags.Append(m.TaskRuns.ElementsAs(ctx, &tasks, false)...)
 	return tasks
 }
@@ -110,7 +122,7 @@ func (m *pipelineRunModel) progress(ctx context.Context, diags *diag.Diagnostics
 }
 
 // setStarted fills in what the answer to the start says about a run.
-func (m *pipelineRunModel) setStarted(ctx context.Context, run follow.Run, pending []ylem.PendingTaskRun) (diags diag.Diagnostics) {
+func (m *runModel) setStarted(ctx context.Context, run follow.Run, pending []ylem.PendingTaskRun) (diags diag.Diagnostics) {
 	m.ID = types.StringValue(run.RunUUID)
 	m.Status = types.StringValue(string(follow.Pending))
 	m.IsSuccessful = types.BoolNull()
@@ -127,14 +139,22 @@ func (m *pipelineRunModel) setStarted(ctx context.Context, run follow.Run, pendi
 		}
 	}
 	m.TaskRuns, diags = types.ListValueFrom(ctx, taskRunObject.Type(), tasks)
-	if len(run.Rows) > 0 { // it was found, and has come some way already
-		diags.Append(m.setProgress(ctx, follow.SoFar(run.Rows, nil))...)
+	if len(run.KnownRows) > 0 { // it was found, and has come some way already
+		diags.Append(m.setProgress(ctx, follow.SoFar(run.KnownRows, nil))...)
 	}
 	return diags
 }
 
+// setFound fills in a run that was found in the log.
+func (m *runModel) setFound(ctx context.Context, run follow.Run, progress follow.Progress) diag.Diagnostics {
+	run.KnownRows = nil // the progress has them
+	diags := m.setStarted(ctx, run, nil)
+	diags.Append(m.setProgress(ctx, progress)...)
+	return diags
+}
+
 // setProgress fills in what the log shows of a run. Tasks that the start named and that have not reported stay.
-func (m *pipelineRunModel) setProgress(ctx context.Context, p follow.Progress) (diags diag.Diagnostics) {
+func (m *runModel) setProgress(ctx context.Context, p follow.Progress) (diags diag.Diagnostics) {
 	named := m.taskRuns(ctx, &diags)
 	tasks := make([]taskRunModel, 0, len(p.Rows)+len(named))
 	for _, row := range p.Rows {
@@ -177,15 +197,45 @@ func (m *pipelineRunModel) setProgress(ctx context.Context, p follow.Progress) (
 }
 
 // keepProgress takes what Ylem has reported so far from another state.
-func (m *pipelineRunModel) keepProgress(from *pipelineRunModel) {
+func (m *runModel) keepProgress(from *runModel) {
 	m.Status, m.IsSuccessful, m.TriggeredAt = from.Status, from.IsSuccessful, from.TriggeredAt
 	m.FinishedAt, m.Duration, m.TaskRuns = from.FinishedAt, from.Duration, from.TaskRuns
 }
 
 // forgetProgress makes unknown in a plan what a wait will find out.
-func (m *pipelineRunModel) forgetProgress() {
+func (m *runModel) forgetProgress() {
 	m.Status, m.IsSuccessful, m.TriggeredAt = types.StringUnknown(), types.BoolUnknown(), types.StringUnknown()
 	m.FinishedAt, m.Duration, m.TaskRuns = types.StringUnknown(), types.Int64Unknown(), types.ListUnknown(taskRunObject.Type())
+}
+
+// forgetProgress makes unknown in a plan what a wait will find out.
+func (m *pipelineRunModel) forgetProgress() {
+	m.runModel.forgetProgress()
+	if !m.OutputTaskUUIDs.IsNull() {
+		m.Outputs = types.MapUnknown(types.StringType)
+	}
+}
+
+// outputTasks are the tasks whose outputs are wanted.
+func (m *pipelineRunModel) outputTasks(ctx context.Context, diags *diag.Diagnostics) (uuids []string) {
+	if !m.OutputTaskUUIDs.IsNull() {
+		diags.Append(m.OutputTaskUUIDs.ElementsAs(ctx, &uuids, false)...)
+	}
+	return uuids
+}
+
+// setOutputs fills in the outputs of the wanted tasks, by their UUIDs as they are written; null without any outputs.
+func (m *pipelineRunModel) setOutputs(tasks []string, outputs follow.Outputs) {
+	m.Outputs = types.MapNull(types.StringType)
+	if outputs == nil || len(tasks) == 0 {
+		return
+	}
+	values := map[string]attr.Value{}
+	for _, task := range tasks {
+		text, ok := outputs.Of(task)
+		values[task] = orNull(ok, types.StringValue(text), types.StringNull())
+	}
+	m.Outputs = types.MapValueMust(types.StringType, values)
 }
 
 // taskState is the state of a task that has reported.
@@ -213,10 +263,7 @@ func (m *pipelineRunModel) store(ctx context.Context, state *tfsdk.State, identi
 	m.InputWO = types.StringNull() // write-only
 	diags.Append(state.Set(ctx, m)...)
 	if identity != nil {
-		diags.Append(identity.Set(ctx, pipelineRunIdentity{
-			PipelineUUID: types.StringValue(strings.ToLower(m.PipelineUUID.ValueString())),
-			RunUUID:      types.StringValue(strings.ToLower(m.ID.ValueString())),
-		})...)
+		diags.Append(identity.Set(ctx, newIdentity(m.PipelineUUID.ValueString(), m.ID.ValueString()))...)
 	}
 	return diags
 }

@@ -110,6 +110,9 @@ func (r *pipelineRunResource) ModifyPlan(ctx context.Context, req resource.Modif
 	resp.Diagnostics.Append(req.Plan.Get(ctx, &plan)...)
 	r.api.checkScopes(plan.WaitForCompletion, plan.IdempotencyKey, &resp.Diagnostics)
 	if req.State.Raw.IsNull() {
+		if plan.OutputTaskUUIDs.IsNull() {
+			resp.Diagnostics.Append(resp.Plan.SetAttribute(ctx, path.Root("outputs"), types.MapNull(types.StringType))...)
+		}
 		return
 	}
 	resp.Diagnostics.Append(req.State.Get(ctx, &state)...)
@@ -117,6 +120,8 @@ func (r *pipelineRunResource) ModifyPlan(ctx context.Context, req resource.Modif
 	if resp.Diagnostics.HasError() {
 		return
 	}
+	plan.planOutputs(state)
+	resp.Diagnostics.Append(resp.Plan.SetAttribute(ctx, path.Root("outputs"), plan.Outputs)...)
 	waits, policy := plan.WaitForCompletion, plan.OnFailure
 	switch known.Status {
 	case follow.Failed:
@@ -136,6 +141,18 @@ func (r *pipelineRunResource) ModifyPlan(ctx context.Context, req resource.Modif
 		}
 		plan.forgetProgress()
 		resp.Diagnostics.Append(resp.Plan.Set(ctx, &plan)...)
+	}
+}
+
+// planOutputs plans to read the outputs of a run that has ended, if other ones are wanted than the state has.
+func (m *pipelineRunModel) planOutputs(state pipelineRunModel) {
+	switch ended := follow.Status(state.Status.ValueString()).Ended(); {
+	case m.OutputTaskUUIDs.IsNull():
+		m.Outputs = types.MapNull(types.StringType)
+	case !m.OutputTaskUUIDs.Equal(state.OutputTaskUUIDs), ended && state.Outputs.IsNull():
+		m.Outputs = types.MapUnknown(types.StringType)
+	default:
+		m.Outputs = state.Outputs
 	}
 }
 

@@ -78,6 +78,7 @@ func (r *pipelineRunResource) Create(ctx context.Context, req resource.CreateReq
 	}
 	// From here on every way out keeps the run.
 	resp.Diagnostics.Append(m.setStarted(ctx, run.Run, run.pending)...)
+	m.setOutputs(nil, nil)
 	resp.Diagnostics.Append(m.store(ctx, &resp.State, resp.Identity)...)
 	if m.WaitForCompletion.ValueBool() {
 		r.wait(ctx, &m, creating, timeout, &resp.Diagnostics)
@@ -136,6 +137,9 @@ func (r *pipelineRunResource) refresh(ctx context.Context, m *pipelineRunModel, 
 			run.RunUUID, run.PipelineUUID, progress.Status, reported(progress), describe(failedTasks(progress))))
 	}
 	diags.Append(m.setProgress(ctx, progress)...)
+	if !progress.Status.Ended() || len(progress.Rows) > len(known.Rows) {
+		m.setOutputs(nil, nil) // the next update reads them again
+	}
 }
 
 // Update adopts arguments whose change starts no run, and resumes waiting if ModifyPlan said so.
@@ -146,13 +150,18 @@ func (r *pipelineRunResource) Update(ctx context.Context, req resource.UpdateReq
 	timeout, diags := m.Timeouts.Update(ctx, defaultTimeout)
 	resp.Diagnostics.Append(diags...)
 	resume := m.Status.IsUnknown()
-	if resp.Diagnostics.HasError() || resume && !r.api.ready(&resp.Diagnostics) {
+	if resp.Diagnostics.HasError() || (resume || m.Outputs.IsUnknown()) && !r.api.ready(&resp.Diagnostics) {
 		return
 	}
-	if resume {
-		m.keepProgress(&state)
+	switch {
+	case resume:
+		m.keepProgress(&state.runModel)
+		m.setOutputs(nil, nil)
 		r.wait(ctx, &m, updating, timeout, &resp.Diagnostics)
-	} else if state.progress(ctx, &resp.Diagnostics).Certainty == follow.Certain {
+	case m.Outputs.IsUnknown():
+		r.readOutputs(ctx, &m, nil, &resp.Diagnostics)
+	}
+	if !resume && state.progress(ctx, &resp.Diagnostics).Certainty == follow.Certain {
 		resp.Diagnostics.Append(resp.Private.SetKey(ctx, certainKey, []byte("true"))...)
 	}
 	resp.Diagnostics.Append(resp.Private.SetKey(ctx, importedKey, nil)...)
@@ -163,6 +172,7 @@ func (r *pipelineRunResource) Update(ctx context.Context, req resource.UpdateReq
 func (r *pipelineRunResource) wait(ctx context.Context, m *pipelineRunModel, by caller, timeout time.Duration, diags *diag.Diagnostics) {
 	completion, pollInterval := completionFrom(ctx, m.Completion, diags)
 	run := m.run(ctx, diags)
+	run.OutputTasks = m.outputTasks(ctx, diags)
 	if diags.HasError() {
 		return
 	}
@@ -179,6 +189,28 @@ func (r *pipelineRunResource) wait(ctx context.Context, m *pipelineRunModel, by 
 	}
 	o.report(by, m.OnFailure.ValueString(), m.OnTimeout.ValueString(), diags)
 	diags.Append(m.setProgress(ctx, o.progress)...)
+	r.readOutputs(ctx, m, o.progress.Outputs, diags)
+}
+
+// readOutputs fills in the outputs of the wanted tasks if the run has ended. A wait has most likely read them already.
+func (r *pipelineRunResource) readOutputs(ctx context.Context, m *pipelineRunModel, outputs follow.Outputs, diags *diag.Diagnostics) {
+	tasks := m.outputTasks(ctx, diags)
+	if len(tasks) == 0 || !follow.Status(m.Status.ValueString()).Ended() {
+		outputs = nil
+	} else if outputs == nil {
+		record, found, err := r.api.follower.Look(ctx, m.PipelineUUID.ValueString(), m.ID.ValueString(), true)
+		if outputs = record.Outputs; err != nil || !found {
+			// No error, which would taint a new run.
+			reason := "the log does not show it any more"
+			if e, ok := request.AsError(err); ok {
+				summary, advice := explain(e)
+				reason = fmt.Sprintf("%s. %s\n\n%s", summary, advice, answer(e))
+			}
+			diags.AddAttributeWarning(path.Root("output_task_uuids"), "The outputs of a run could not be read", fmt.Sprintf(
+				"The next apply tries again to read the outputs of run %s of pipeline %s: %s", m.ID.ValueString(), m.PipelineUUID.ValueString(), reason))
+		}
+	}
+	m.setOutputs(tasks, outputs)
 }
 
 // Delete only forgets the run: Ylem can neither stop nor delete one.
@@ -197,23 +229,34 @@ func (r *pipelineRunResource) ImportState(ctx context.Context, req resource.Impo
 		return
 	}
 	if !found {
-		resp.Diagnostics.AddError("The run is not in the log", fmt.Sprintf(
-			"The log of pipeline %s holds no row of run %s. Check both UUIDs. A run appears in the log when its first task has finished: if it was started just now, import it "+
-				"again a little later. Nothing was started.", pipelineUUID, runUUID))
+		addNotInLog(&resp.Diagnostics, path.Empty(), pipelineUUID, runUUID, "import it again a little later. Nothing was started.")
 		return
 	}
-	for attribute, value := range map[string]any{
+	attributes := importAttributes(pipelineUUID, strings.ToLower(runUUID))
+	attributes["triggered_at"] = timeValue(first)
+	for attribute, value := range attributes {
+		resp.Diagnostics.Append(resp.State.SetAttribute(ctx, path.Root(attribute), value)...)
+	}
+	resp.Diagnostics.Append(resp.Private.SetKey(ctx, importedKey, []byte("true"))...)
+}
+
+// importAttributes are the attributes of a run of which nothing is known but that it was started.
+func importAttributes(pipelineUUID, runUUID string) map[string]any {
+	return map[string]any{
 		"pipeline_uuid":       pipelineUUID,
-		"id":                  strings.ToLower(runUUID),
-		"triggered_at":        timeValue(first),
+		"id":                  runUUID,
 		"status":              string(follow.Pending), // the refresh that follows finds out
 		"wait_for_completion": false,
 		"on_failure":          onError,
 		"on_timeout":          onError,
-	} {
-		resp.Diagnostics.Append(resp.State.SetAttribute(ctx, path.Root(attribute), value)...)
 	}
-	resp.Diagnostics.Append(resp.Private.SetKey(ctx, importedKey, []byte("true"))...)
+}
+
+// addNotInLog says that a run was not found.
+func addNotInLog(diags *diag.Diagnostics, at path.Path, pipelineUUID, runUUID, advice string) {
+	diags.AddAttributeError(at, "The run is not in the log", fmt.Sprintf(
+		"The log of pipeline %s holds no row of run %s. Check both UUIDs. A run appears in the log when its first task has finished: if it was started just now, %s",
+		pipelineUUID, runUUID, advice))
 }
 
 // importedRun reads which run is to be imported.

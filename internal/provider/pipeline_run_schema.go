@@ -14,6 +14,7 @@ import (
 	"github.com/hashicorp/terraform-plugin-framework/resource/schema/boolplanmodifier"
 	"github.com/hashicorp/terraform-plugin-framework/resource/schema/int64planmodifier"
 	"github.com/hashicorp/terraform-plugin-framework/resource/schema/listplanmodifier"
+	"github.com/hashicorp/terraform-plugin-framework/resource/schema/mapplanmodifier"
 	"github.com/hashicorp/terraform-plugin-framework/resource/schema/planmodifier"
 	"github.com/hashicorp/terraform-plugin-framework/resource/schema/stringdefault"
 	"github.com/hashicorp/terraform-plugin-framework/resource/schema/stringplanmodifier"
@@ -36,8 +37,9 @@ const (
 	finalTasksDescription = "UUIDs of the tasks that end the pipeline, one for each branch, such as `[\"449c3c47-427e-465e-b1d2-0bf257b714e4\"]`: the run has succeeded " +
 		"as soon as all of them have reported. After a for-each, tasks report once for each item, so `quiet_period` must pass as well. Without `final_task_uuids`, the run " +
 		"counts as succeeded after `quiet_period`."
-	quietPeriodDescription = "Silence after which the run counts as succeeded, as a duration such as `2m`. This is a guess: one task runner serves all " +
-		"pipelines of a server, so make it longer than the longest task of any pipeline, or set `final_task_uuids`. Must be shorter than the timeout. Defaults to `30s`."
+	quietPeriodGuess = "Silence after which the run counts as succeeded, as a duration such as `2m`. This is a guess: one task runner serves all " +
+		"pipelines of a server, so make it longer than the longest task of any pipeline, or set `final_task_uuids`."
+	quietPeriodDescription  = quietPeriodGuess + " Must be shorter than the timeout. Defaults to `30s`."
 	pollIntervalDescription = "Time between two polls of the log, as a duration such as `10s`, at least `100ms`. Defaults to `5s`."
 
 	onFailureDescription = "Whether a failed run is an `error` or a warning (`warn`). Defaults to `error`."
@@ -76,7 +78,8 @@ func (r *pipelineRunResource) Schema(ctx context.Context, _ resource.SchemaReque
 			"`stats:read` to follow the run.\n\n" +
 			"Ylem has no idempotency key, so the provider never repeats a request that may have started a run; the error says that it may have. " +
 			"Terraform stores a resource only when its creation returns. If the provider is killed while it waits, find the run's UUID in the log " +
-			"(`TF_LOG_PROVIDER=INFO`: `Started run … of pipeline …`) or in Ylem, and bring the run back with `terraform import`.",
+			"(`TF_LOG_PROVIDER=INFO`: `Started run … of pipeline …`) or in Ylem, and bring the run back with `terraform import`; or let Terraform find it: see " +
+			"[Recover a run without a key](../guides/never-run-twice.md#recover-a-run-without-a-key).",
 		Attributes: map[string]schema.Attribute{
 			"pipeline_uuid": schema.StringAttribute{
 				Required: true,
@@ -152,6 +155,13 @@ func (r *pipelineRunResource) Schema(ctx context.Context, _ resource.SchemaReque
 					},
 				},
 			},
+			"output_task_uuids": schema.SetAttribute{
+				Optional:    true,
+				ElementType: types.StringType,
+				MarkdownDescription: "UUIDs of the tasks whose outputs `outputs` keeps, such as `[\"449c3c47-427e-465e-b1d2-0bf257b714e4\"]`. A change reads them again and starts no run. " +
+					"Needs the scope `stats:read`.",
+				Validators: finalTasksValidators,
+			},
 			"on_failure": schema.StringAttribute{
 				Optional:            true,
 				Computed:            true,
@@ -205,10 +215,17 @@ func (r *pipelineRunResource) Schema(ctx context.Context, _ resource.SchemaReque
 			},
 			"task_runs": schema.ListNestedAttribute{
 				Computed: true,
-				MarkdownDescription: "The tasks that Ylem has reported so far, oldest first. Their outputs are not stored here, as they can be large or private: " +
-					"read them with the data source `ylem_pipeline_logs`.",
+				MarkdownDescription: "The tasks that Ylem has reported so far, oldest first. Their outputs, which can be large or private, are stored only " +
+					"if `output_task_uuids` names them.",
 				PlanModifiers: []planmodifier.List{listplanmodifier.UseStateForUnknown()},
 				NestedObject:  taskRunObject,
+			},
+			"outputs": schema.MapAttribute{
+				Computed: true, Sensitive: true, ElementType: types.StringType,
+				MarkdownDescription: "What the tasks of `output_task_uuids` returned, by their UUIDs, as text; the errors as JSON if a task failed. If a task reported several times, the last " +
+					"output. Null for a task that has not reported or whose output is not text. The whole map is null until the run has ended: a wait then fills it in, and without one the next " +
+					"apply. It is not read again. Example: `{ \"449c3c47-427e-465e-b1d2-0bf257b714e4\" = \"[{\\\"amount\\\":299.76}]\" }`.",
+				PlanModifiers: []planmodifier.Map{mapplanmodifier.UseStateForUnknown()},
 			},
 		},
 		Blocks: map[string]schema.Block{

@@ -12,6 +12,7 @@ import (
 	"github.com/hashicorp/terraform-plugin-framework-validators/stringvalidator"
 	"github.com/hashicorp/terraform-plugin-framework/action"
 	"github.com/hashicorp/terraform-plugin-framework/datasource"
+	"github.com/hashicorp/terraform-plugin-framework/list"
 	"github.com/hashicorp/terraform-plugin-framework/path"
 	"github.com/hashicorp/terraform-plugin-framework/provider"
 	"github.com/hashicorp/terraform-plugin-framework/provider/schema"
@@ -20,7 +21,10 @@ import (
 	"github.com/hashicorp/terraform-plugin-framework/types"
 )
 
-var _ provider.ProviderWithActions = (*ylemProvider)(nil)
+var (
+	_ provider.ProviderWithActions       = (*ylemProvider)(nil)
+	_ provider.ProviderWithListResources = (*ylemProvider)(nil)
+)
 
 type ylemProvider struct {
 	version   string
@@ -129,13 +133,17 @@ func (p *ylemProvider) Resources(context.Context) []func() resource.Resource {
 	return []func() resource.Resource{newPipelineRunResource}
 }
 
+func (p *ylemProvider) ListResources(context.Context) []func() list.ListResource {
+	return []func() list.ListResource{newPipelineRunList}
+}
+
 func (p *ylemProvider) Actions(context.Context) []func() action.Action {
 	return []func() action.Action{newPipelineRunAction}
 }
 
 func (p *ylemProvider) DataSources(context.Context) []func() datasource.DataSource {
 	return []func() datasource.DataSource{
-		newPipelineLogsDataSource,
+		newPipelineRunDataSource, newPipelineLogsDataSource,
 		newPipelineStatsDataSource, newTaskStatsDataSource,
 		newPipelineAggregatedStatsDataSource, newTaskAggregatedStatsDataSource,
 		newPipelineLastRunDataSource, newTaskLastRunDataSource,

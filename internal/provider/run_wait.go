@@ -29,11 +29,25 @@ const (
 	onWarn  = "warn"
 )
 
-// completionModel is the attribute completion.
+// completionModel is the attribute completion of what waits for a run.
 type completionModel struct {
+	endModel
+	PollInterval duration `tfsdk:"poll_interval"`
+}
+
+// endModel is how the end of a run is recognized: the attribute completion of what only looks.
+type endModel struct {
 	FinalTaskUUIDs types.Set `tfsdk:"final_task_uuids"`
 	QuietPeriod    duration  `tfsdk:"quiet_period"`
-	PollInterval   duration  `tfsdk:"poll_interval"`
+}
+
+// completion is what the attribute says, with the default for a quiet period that is not set.
+func (m endModel) completion(ctx context.Context, diags *diag.Diagnostics) (c follow.Completion) {
+	if !m.FinalTaskUUIDs.IsNull() {
+		diags.Append(m.FinalTaskUUIDs.ElementsAs(ctx, &c.FinalTaskUUIDs, false)...)
+	}
+	c.QuietPeriod = m.QuietPeriod.or(defaultQuietPeriod, quietPeriodPath, diags)
+	return c
 }
 
 // completionFrom reads the attribute completion, with defaults for what is not set.
@@ -42,11 +56,7 @@ func completionFrom(ctx context.Context, object types.Object, diags *diag.Diagno
 	if !object.IsNull() {
 		diags.Append(object.As(ctx, &m, basetypes.ObjectAsOptions{})...)
 	}
-	if !m.FinalTaskUUIDs.IsNull() {
-		diags.Append(m.FinalTaskUUIDs.ElementsAs(ctx, &c.FinalTaskUUIDs, false)...)
-	}
-	c.QuietPeriod = m.QuietPeriod.or(defaultQuietPeriod, quietPeriodPath, diags)
-	return c, m.PollInterval.or(defaultPollInterval, path.Root("completion").AtName("poll_interval"), diags)
+	return m.completion(ctx, diags), m.PollInterval.or(defaultPollInterval, path.Root("completion").AtName("poll_interval"), diags)
 }
 
 // quietPeriodCheck compares the quiet period with a timeout: a wait that is cut off before the quiet period can be over

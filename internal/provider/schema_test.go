@@ -7,6 +7,7 @@ import (
 
 	"github.com/hashicorp/terraform-plugin-framework/datasource"
 	"github.com/hashicorp/terraform-plugin-framework/diag"
+	"github.com/hashicorp/terraform-plugin-framework/list"
 	"github.com/hashicorp/terraform-plugin-framework/provider"
 	"github.com/hashicorp/terraform-plugin-framework/resource"
 	"github.com/hashicorp/terraform-plugin-go/tfprotov6"
@@ -42,6 +43,17 @@ func TestSchemasAreImplementedCorrectly(t *testing.T) {
 	}
 }
 
+func TestListsAreImplementedCorrectly(t *testing.T) {
+	t.Parallel()
+	for _, build := range (&ylemProvider{}).ListResources(t.Context()) {
+		var schema list.ListResourceSchemaResponse
+		build().ListResourceConfigSchema(t.Context(), list.ListResourceSchemaRequest{}, &schema)
+		for _, d := range append(schema.Diagnostics, schema.Schema.ValidateImplementation(t.Context())...) {
+			t.Errorf("%s: %s", d.Summary(), d.Detail())
+		}
+	}
+}
+
 func TestTheProviderHasTheseTypes(t *testing.T) {
 	t.Parallel()
 	schema := newProtocol(t).schema
@@ -58,6 +70,9 @@ func TestTheProviderHasTheseTypes(t *testing.T) {
 	if len(schema.ResourceSchemas) != 1 || schema.ResourceSchemas["ylem_pipeline_run"] == nil {
 		t.Errorf("resources: %v", schema.ResourceSchemas)
 	}
+	if len(schema.ListResourceSchemas) != 1 || schema.ListResourceSchemas["ylem_pipeline_run"] == nil {
+		t.Errorf("list resources: %v", schema.ListResourceSchemas)
+	}
 }
 
 // The generated documentation is these texts: they follow one form.
@@ -69,10 +84,13 @@ func TestDescriptions(t *testing.T) {
 		schemas[name] = s
 	}
 	for name, s := range schema.DataSourceSchemas {
-		schemas[name] = s
+		schemas["data "+name] = s
 	}
 	for name, s := range schema.ActionSchemas {
 		schemas["action "+name] = s.Schema
+	}
+	for name, s := range schema.ListResourceSchemas {
+		schemas["list "+name] = s
 	}
 	for name, s := range schemas {
 		t.Run(name, func(t *testing.T) {
@@ -94,8 +112,8 @@ func TestDescriptions(t *testing.T) {
 // withoutDefault are the optional attributes that have no value where none is set.
 var withoutDefault = map[string]bool{
 	"ca_cert_pem": true, "client_cert_pem": true, "client_key_pem": true, "headers": true,
-	"lookback": true, "pipeline_run_uuid": true, "task_uuid": true, "is_successful": true, "limit": true,
-	"input": true, "idempotency_key": true, "input_wo": true, "input_wo_version": true, "triggers": true, "completion": true, "final_task_uuids": true,
+	"lookback": true, "status": true, "pipeline_run_uuid": true, "task_uuid": true, "is_successful": true, "limit": true,
+	"input": true, "idempotency_key": true, "input_wo": true, "input_wo_version": true, "triggers": true, "completion": true, "final_task_uuids": true, "output_task_uuids": true,
 }
 
 func collectOptional(attributes []*tfprotov6.SchemaAttribute, names map[string]bool) {

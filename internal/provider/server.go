@@ -14,16 +14,27 @@ func NewServer(version string) func() tfprotov6.ProviderServer {
 	}
 }
 
+var (
+	_ tfprotov6.ProviderServerWithActions      = server{}
+	_ tfprotov6.ProviderServerWithListResource = server{}
+)
+
 // newServer returns a provider that leaves the signals of its process alone.
 func newServer(p *ylemProvider) server {
 	framework := providerserver.NewProtocol6(p)()
-	return server{ProviderServer: framework, ActionServer: framework.(tfprotov6.ActionServer), invocations: new(invocations)}
+	return server{
+		ProviderServer:     framework,
+		ActionServer:       framework.(tfprotov6.ActionServer),
+		ListResourceServer: framework.(tfprotov6.ListResourceServer),
+		invocations:        new(invocations),
+	}
 }
 
 // server wraps the framework's server and adds what version 1.19 lacks, one file for each feature.
 type server struct {
 	tfprotov6.ProviderServer
 	tfprotov6.ActionServer
+	tfprotov6.ListResourceServer
 
 	termination *termination // nil: signals keep their default meaning
 	invocations *invocations

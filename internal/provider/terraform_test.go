@@ -127,6 +127,7 @@ type feature struct {
 var (
 	identityImport = feature{"import by identity", 12, 12}
 	actions        = feature{"an action", 14, 0}
+	queries        = feature{"terraform query", 14, 0}
 )
 
 // terraformVersion is the version of the terraform at hand.

@@ -10,6 +10,7 @@ import (
 	"github.com/hashicorp/terraform-plugin-framework/diag"
 	"github.com/hashicorp/terraform-plugin-framework/path"
 	"github.com/hashicorp/terraform-plugin-framework/schema/validator"
+	"github.com/hashicorp/terraform-plugin-framework/tfsdk"
 	"github.com/hashicorp/terraform-plugin-framework/types"
 
 	"github.com/ylem-co/terraform-provider-ylem/internal/ylem"
@@ -22,28 +23,34 @@ type windowModel struct {
 	Lookback duration     `tfsdk:"lookback"`
 }
 
+// What the descriptions of windows have in common.
+const (
+	fromDescription = "Start of the window, inclusive: `2024-01-31T14:23:01Z` (RFC 3339 with any offset), `2024-01-31 14:23:01` or " +
+		"`2024-01-31` (both UTC). Ylem's windows have whole seconds: a fraction is rounded down. "
+	toDescription = "End of the window, inclusive, in the same forms as `from`; `2024-01-31` is the day's first second. A fraction is rounded " +
+		"up, so that a window that ends with a run's `finished_at` includes its last task. Defaults to two seconds after now, by Ylem's clock, to " +
+		"include what has just run."
+	lookbackDescription = "Length of the window before `to`, as a duration such as `90m`, `24h` or `168h` (a week), instead of `from`. "
+)
+
 func windowAttributes() map[string]schema.Attribute {
 	return map[string]schema.Attribute{
 		"from": schema.StringAttribute{
-			Optional: true,
-			Computed: true,
-			MarkdownDescription: "Start of the window, inclusive: `2024-01-31T14:23:01Z` (RFC 3339 with any offset), `2024-01-31 14:23:01` or " +
-				"`2024-01-31` (both UTC). Ylem's windows have whole seconds: a fraction is rounded down. Set exactly one of `from` and `lookback`. " +
-				"Defaults to `to` minus `lookback`.",
-			Validators: []validator.String{timeValidator{}},
+			Optional:            true,
+			Computed:            true,
+			MarkdownDescription: fromDescription + "Set exactly one of `from` and `lookback`. Defaults to `to` minus `lookback`.",
+			Validators:          []validator.String{timeValidator{}},
 		},
 		"to": schema.StringAttribute{
-			Optional: true,
-			Computed: true,
-			MarkdownDescription: "End of the window, inclusive, in the same forms as `from`; `2024-01-31` is the day's first second. A fraction is rounded " +
-				"up, so that a window that ends with a run's `finished_at` includes its last task. Defaults to two seconds after now, by Ylem's clock, to " +
-				"include what has just run.",
-			Validators: []validator.String{timeValidator{}},
+			Optional:            true,
+			Computed:            true,
+			MarkdownDescription: toDescription,
+			Validators:          []validator.String{timeValidator{}},
 		},
 		"lookback": schema.StringAttribute{
 			Optional:   true,
 			CustomType: durationType{},
-			MarkdownDescription: "Length of the window before `to`, as a duration such as `90m`, `24h` or `168h` (a week), instead of `from`. Prefer it to " +
+			MarkdownDescription: lookbackDescription + "Prefer it to " +
 				"`timestamp()`, whose value is only known after apply, so the data source would not be read during the plan.",
 		},
 	}
@@ -63,24 +70,34 @@ func (windowValidator) Description(context.Context) string {
 func (v windowValidator) MarkdownDescription(c context.Context) string { return v.Description(c) }
 
 func (windowValidator) ValidateDataSource(ctx context.Context, req datasource.ValidateConfigRequest, resp *datasource.ValidateConfigResponse) {
-	var m windowModel
+	m, ok := windowOf(ctx, req.Config)
+	if ok && m.From.IsNull() && m.Lookback.IsNull() {
+		resp.Diagnostics.AddError("Invalid window", exactlyOne)
+	}
+	m.check(exactlyOne, &resp.Diagnostics)
+}
+
+const exactlyOne = "Set exactly one of from and lookback: from = \"2024-01-31\", or lookback = \"24h\" for the 24 hours before \"to\" (default: now)."
+
+// windowOf reads the window of a configuration, if that can be read: otherwise, the attributes' own checks say why.
+func windowOf(ctx context.Context, config tfsdk.Config) (m windowModel, ok bool) {
 	for name, target := range map[string]any{"from": &m.From, "to": &m.To, "lookback": &m.Lookback} {
-		if req.Config.GetAttribute(ctx, path.Root(name), target).HasError() {
-			return // its own check says why
+		if config.GetAttribute(ctx, path.Root(name), target).HasError() {
+			return windowModel{}, false
 		}
 	}
-	known := !m.From.IsUnknown() && !m.Lookback.IsUnknown()
-	const exactlyOne = "Set exactly one of from and lookback: from = \"2024-01-31\", or lookback = \"24h\" for the 24 hours before \"to\" (default: now)."
-	switch {
-	case m.From.IsNull() && m.Lookback.IsNull():
-		resp.Diagnostics.AddError("Invalid window", exactlyOne)
-	case known && !m.From.IsNull() && !m.Lookback.IsNull():
-		resp.Diagnostics.AddAttributeError(path.Root("from"), "Invalid window", exactlyOne)
+	return m, true
+}
+
+// check refuses a window with two beginnings, or one that ends before it begins.
+func (m windowModel) check(advice string, diags *diag.Diagnostics) {
+	if !m.From.IsNull() && !m.From.IsUnknown() && !m.Lookback.IsNull() && !m.Lookback.IsUnknown() {
+		diags.AddAttributeError(path.Root("from"), "Invalid window", advice)
 	}
 	from, fromErr := ylem.ParseTime(m.From.ValueString())
 	to, toErr := ylem.ParseTime(m.To.ValueString())
 	if fromErr == nil && toErr == nil { // else absent, not known yet, or refused by its own validator
-		checkOrder(wholeSeconds(from, to), &resp.Diagnostics)
+		checkOrder(wholeSeconds(from, to), diags)
 	}
 }
 

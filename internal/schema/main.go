@@ -28,7 +28,7 @@ func main() {
 		log.Fatal(err)
 	}
 
-	resources, dataSources, actions, resourceIdentities := object{}, object{}, object{}, object{}
+	resources, dataSources, actions, lists, resourceIdentities := object{}, object{}, object{}, object{}, object{}
 	for name, s := range schemas.ResourceSchemas {
 		resources[name] = schema(s)
 	}
@@ -37,6 +37,9 @@ func main() {
 	}
 	for name, s := range schemas.ActionSchemas {
 		actions[name] = schema(s.Schema)
+	}
+	for name, s := range schemas.ListResourceSchemas {
+		lists[name] = schema(s)
 	}
 	for name, s := range identities.IdentitySchemas {
 		attributes := object{}
@@ -55,6 +58,7 @@ func main() {
 			"resource_schemas":          resources,
 			"data_source_schemas":       dataSources,
 			"action_schemas":            actions,
+			"list_resource_schemas":     lists,
 			"resource_identity_schemas": resourceIdentities,
 		}},
 	})

@@ -57,6 +57,7 @@ type Progress struct {
 	FinishedAt time.Time     // when the newest row was executed; zero unless the run has ended
 	Duration   int64         // milliseconds, the sum over the rows
 	Missing    []string      // final tasks that have not reported, in lower case, sorted
+	Outputs    Outputs       // of the tasks that are wanted, if a wait has read them; else nil
 }
 
 // Failed returns the rows of the tasks that failed.

@@ -23,19 +23,25 @@ type Started struct {
 	Run   Run
 	Key   string // its idempotency key; "" if it has none, or its trigger has not reported
 	input [sha256.Size]byte
+	at    time.Time // when the log was requested, by the server's clock
+}
+
+// ProgressBy is how far the run had got when the log was read.
+func (s Started) ProgressBy(c Completion) Progress {
+	return Assess(s.Run.KnownRows, s.at, time.Time{}, c)
 }
 
 // HasInput reports whether the run received this input.
 func (s Started) HasInput(input []byte) bool { return s.input == sha256.Sum256(input) }
 
 // Progress is how far the run has got; no silence ends it.
-func (s Started) Progress() Progress { return SoFar(s.Run.Rows, nil) }
+func (s Started) Progress() Progress { return SoFar(s.Run.KnownRows, nil) }
 
 // Recent reads which runs of a pipeline the log of the last day shows, newest first. Callers at the same time share a log
 // that was requested after all of them had come.
 func (f *Follower) Recent(ctx context.Context, pipelineUUID string) ([]Started, error) {
 	came := time.Now()
-	fits := func(log *sharedLog) bool { return !log.asked.Before(came) }
+	fits := func(log *sharedLog) bool { return !log.requestedAt.Before(came) }
 	log, err := f.lookups.Do(ctx, strings.ToLower(pipelineUUID), 0, fits, func(ctx context.Context) (*sharedLog, error) {
 		now, err := f.client.Now(ctx)
 		if err != nil {
@@ -56,7 +62,7 @@ func (f *Follower) Recent(ctx context.Context, pipelineUUID string) ([]Started, 
 		rows = union(rows)
 		input := log.inputs[uuid]
 		runs = append(runs, Started{
-			Run:   Run{PipelineUUID: pipelineUUID, RunUUID: uuid, TriggeredAt: rows[0].ExecutedAt.Truncate(time.Second), Rows: rows},
+			Run:   Run{PipelineUUID: pipelineUUID, RunUUID: uuid, TriggeredAt: rows[0].ExecutedAt.Truncate(time.Second), KnownRows: rows},
 			Key:   input.key,
 			input: input.sum,
 		})

@@ -745,7 +745,7 @@ func TestALogThatHasLostRows(t *testing.T) {
 	scripted(t, func(t *testing.T, s *logScript, c *follow.Follower, run follow.Run) {
 		first, second, third := s.at(taskA, -time.Hour, true), s.at(taskB, -time.Hour, true), s.at(taskC, time.Minute, true)
 		s.steps = []logStep{{rows: []ylem.LogRow{first}}, {after: time.Minute, rows: []ylem.LogRow{first, third}}}
-		run.TriggeredAt, run.Rows = s.begin.Add(-2*time.Hour), []ylem.LogRow{first, second}
+		run.TriggeredAt, run.KnownRows = s.begin.Add(-2*time.Hour), []ylem.LogRow{first, second}
 		if p, err := c.Refresh(t.Context(), run, follow.Completion{QuietPeriod: time.Second}); err != nil || p.Status != follow.Running || len(p.Rows) != 2 {
 			t.Errorf("%v, %+v", err, p)
 		}

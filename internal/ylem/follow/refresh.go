@@ -15,7 +15,8 @@ type Run struct {
 	PipelineUUID string
 	RunUUID      string
 	TriggeredAt  time.Time     // by the server's clock; zero if unknown
-	Rows         []ylem.LogRow // rows that were read before: the log may have lost some
+	KnownRows    []ylem.LogRow // rows that were read before: the log may have lost some
+	OutputTasks  []string      // tasks whose outputs are wanted when the run has ended
 }
 
 // Refresh looks once how far a run has got. Runs of one pipeline that were triggered at about the same time share a
@@ -38,7 +39,7 @@ func (f *Follower) Refresh(ctx context.Context, run Run, c Completion) (Progress
 	if err != nil {
 		return Progress{}, err
 	}
-	return assess(run.Rows, rows, log.at, time.Time{}, c), nil
+	return assess(run.KnownRows, rows, log.requestedAtServer, time.Time{}, c), nil
 }
 
 // assess adds what a log shows to the rows that are known. A log that lacks some of them (after a restart, from a replica,
@@ -73,26 +74,37 @@ func (f *Follower) CanFollow(ctx context.Context, pipelineUUID string) error {
 // Find looks for a run in the log of the last day, of the last month, and of all time, and returns when its first task was
 // executed. A run of which no task has reported is not found.
 func (f *Follower) Find(ctx context.Context, pipelineUUID, runUUID string) (first time.Time, found bool, err error) {
-	now, err := f.client.Now(ctx)
-	if err != nil {
-		return time.Time{}, false, err
+	_, found, err = f.search(ctx, pipelineUUID, runUUID, func(row ylem.LogRow) error {
+		if first.IsZero() || row.ExecutedAt.Before(first) {
+			first = row.ExecutedAt
+		}
+		return nil
+	})
+	return first, found, err
+}
+
+// search reads the log of the last day, of the last month, and of all time, until one of them shows the run. take gets the
+// run's rows, and may fail. at is when the log was requested, by the server's clock.
+func (f *Follower) search(ctx context.Context, pipelineUUID, runUUID string, take func(ylem.LogRow) error) (at time.Time, found bool, err error) {
+	if at, err = f.client.Now(ctx); err != nil {
+		return at, false, err
 	}
-	for _, from := range []time.Time{now.Add(-Day), now.AddDate(0, -1, 0), epoch} {
-		for row, err := range f.client.PipelineLogs(ctx, pipelineUUID, from, now.Add(ahead)) {
+	for _, from := range []time.Time{at.Add(-Day), at.AddDate(0, -1, 0), epoch} {
+		for row, err := range f.client.PipelineLogs(ctx, pipelineUUID, from, at.Add(ahead)) {
 			unreadable, ok := errors.AsType[*ylem.RowError](err)
 			if ok && !strings.EqualFold(unreadable.RunUUID, runUUID) {
 				continue
 			}
-			if err != nil {
-				return time.Time{}, false, err
+			if err == nil && strings.EqualFold(row.PipelineRunUUID, runUUID) {
+				found, err = true, take(row)
 			}
-			if strings.EqualFold(row.PipelineRunUUID, runUUID) && (!found || row.ExecutedAt.Before(first)) {
-				first, found = row.ExecutedAt, true
+			if err != nil {
+				return at, false, err
 			}
 		}
 		if found {
-			return first, true, nil
+			break
 		}
 	}
-	return time.Time{}, false, nil
+	return at, found, nil
 }

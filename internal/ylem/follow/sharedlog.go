@@ -36,7 +36,8 @@ type Follower struct {
 	maxHeld int                         // bytes of one log; 0: ylem.MaxHeldLog
 
 	mu      sync.Mutex
-	trouble error // why no log could be read: the last connection or token error
+	wanted  map[string]map[string]bool // the tasks whose outputs are wanted, by run; both in lower case
+	trouble error                      // why no log could be read: the last connection or token error
 	since   time.Time
 }
 
@@ -47,15 +48,18 @@ func New(client *ylem.Client) *Follower {
 
 // sharedLog is one answer of a log.
 type sharedLog struct {
-	rows   map[string][]ylem.LogRow // by run, in lower case
-	broken map[string]error         // of runs with a row that cannot be read
-	inputs map[string]loggedInput   // by run; nil: not wanted
+	rows    map[string][]ylem.LogRow // by run, in lower case
+	broken  map[string]error         // of runs with a row that cannot be read
+	inputs  map[string]loggedInput   // by run; nil: not wanted
+	wanted  map[string]map[string]bool
+	outputs map[string]Outputs // by run, of the wanted tasks
 
 	brokenTrigger error // a row that cannot be read and may hold an input
 	window        window
-	at            time.Time // when it was requested, by the server's clock: later rows are not in it
-	asked         time.Time // by ours
-	received      time.Time
+
+	requestedAtServer time.Time // by the server's clock: later rows are not in it
+	requestedAt       time.Time // by ours
+	receivedAt        time.Time // by ours
 }
 
 func newSharedLog(w window) *sharedLog {
@@ -103,6 +107,7 @@ func (f *Follower) read(ctx context.Context, run Run, want window, reach, age, t
 			defer cancel()
 		}
 		log := newSharedLog(want)
+		log.wanted, log.outputs = f.wantedOutputs(), map[string]Outputs{}
 		if log.window.from = want.from.Add(-reach); log.window.from.Before(epoch) {
 			log.window.from = epoch
 		}
@@ -112,14 +117,14 @@ func (f *Follower) read(ctx context.Context, run Run, want window, reach, age, t
 
 // request reads a log's window.
 func (f *Follower) request(ctx context.Context, pipelineUUID string, log *sharedLog) (err error) {
-	if log.at, err = f.client.Now(ctx); err != nil {
+	if log.requestedAtServer, err = f.client.Now(ctx); err != nil {
 		return err
 	}
-	log.asked = time.Now()
+	log.requestedAt = time.Now()
 	if err := log.fill(f.client.PipelineLogs(ctx, pipelineUUID, log.window.from, log.window.to), f.maxHeld); err != nil {
 		return err
 	}
-	log.received = time.Now()
+	log.receivedAt = time.Now()
 	for runUUID, err := range log.broken {
 		f.client.Logger().DebugContext(ctx, "A row of the log cannot be read", "run_uuid", runUUID, "error", err.Error())
 	}
@@ -177,11 +182,15 @@ func (l *sharedLog) fill(rows iter.Seq2[ylem.LogRow, error], maxHeld int) error 
 		if l.inputs != nil && row.TaskType == TaskTypeTrigger {
 			l.inputs[strings.ToLower(row.PipelineRunUUID)] = inputOf(row)
 		}
-		if row.Outcome != ylem.Failed {
-			row.Output = ""
-		} else if len(row.Output) > maxFailedOutput {
-			row.Output = shortOutput(row)
+		if uuid := strings.ToLower(row.PipelineRunUUID); l.wanted[uuid][strings.ToLower(row.TaskUUID)] {
+			if l.outputs[uuid] == nil {
+				l.outputs[uuid] = Outputs{}
+			}
+			if err := l.outputs[uuid].add(row, &held); err != nil {
+				return err
+			}
 		}
+		row.Output = keptOutput(row)
 		row.PipelineRunUUID = intern(strings.ToLower(row.PipelineRunUUID))
 		row.TaskUUID, row.TaskType = intern(row.TaskUUID), intern(row.TaskType)
 		if err := held.Add(row); err != nil {
@@ -190,6 +199,18 @@ func (l *sharedLog) fill(rows iter.Seq2[ylem.LogRow, error], maxHeld int) error 
 		l.rows[row.PipelineRunUUID] = append(l.rows[row.PipelineRunUUID], row)
 	}
 	return nil
+}
+
+// keptOutput is what is held of a row's output: why the task failed.
+func keptOutput(row ylem.LogRow) string {
+	switch {
+	case row.Outcome != ylem.Failed:
+		return ""
+	case len(row.Output) > maxFailedOutput:
+		return shortOutput(row)
+	default:
+		return row.Output
+	}
 }
 
 // shortOutput is a failed task's output with shortened errors, or its beginning if it is something else.

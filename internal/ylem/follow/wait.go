@@ -24,12 +24,13 @@ type Options struct {
 // of the run that cannot be read. Other errors do not end the wait; if ctx ends while the log could not be read, the error
 // holds the last of them.
 func (f *Follower) Wait(ctx context.Context, run Run, o Options) (Progress, error) {
-	w := wait{follower: f, run: run, options: o, answers: make(chan polled, 1)}
-	w.progress = SoFar(run.Rows, o.FinalTaskUUIDs)
+	w := wait{follower: f, run: run, options: o, answers: make(chan polled, 1), outputs: outputsFor(run)}
+	w.progress = SoFar(run.KnownRows, o.FinalTaskUUIDs)
 	if w.progress.Certainty == Certain {
 		return w.progress, nil
 	}
 	w.age = min(o.PollInterval/2, refreshAge)
+	defer f.wantOutputs(run)()
 
 	timer := time.NewTimer(0)
 	defer timer.Stop()
@@ -74,6 +75,7 @@ type wait struct {
 
 	progress Progress
 	lastErr  error
+	outputs  Outputs // nil: not wanted, or not complete
 	polledAt time.Time
 	age      time.Duration // how old an answer may be that another wait has received
 	lastPoll bool          // before the deadline
@@ -121,7 +123,7 @@ func (w *wait) take(ctx context.Context, answer polled) error {
 	if !w.answered {
 		w.skew = w.follower.client.Skew()
 	}
-	asked, received := answer.log.asked.Add(w.skew), answer.log.received.Add(w.skew)
+	asked, received := answer.log.requestedAt.Add(w.skew), answer.log.receivedAt.Add(w.skew)
 	known := w.progress.Rows
 	next := assess(known, rows, asked, w.lastSeen, w.options.Completion)
 	// Rows of the first answer count from their own time, unless that is in the future; later rows from when they arrived.
@@ -129,6 +131,8 @@ func (w *wait) take(ctx context.Context, answer polled) error {
 		w.lastSeen = received
 		next = assess(known, rows, asked, w.lastSeen, w.options.Completion)
 	}
+	w.outputs = w.outputs.with(answer.log, w.run)
+	next.Outputs = w.outputs
 	w.progress, w.answered, w.lastErr = next, true, nil
 	w.report()
 	return nil

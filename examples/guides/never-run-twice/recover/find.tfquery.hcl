@@ -1,0 +1,8 @@
+list "ylem_pipeline_run" "since" {
+  provider = ylem
+
+  config {
+    pipeline_uuid = local.pipeline
+    from          = local.killed
+  }
+}

@@ -1,0 +1,2 @@
+terraform query
+terraform apply
