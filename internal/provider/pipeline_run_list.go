@@ -109,7 +109,7 @@ func (l *pipelineRunList) ListResourceConfigSchema(_ context.Context, _ list.Lis
 			},
 			"completion": schema.SingleNestedAttribute{
 				Optional:            true,
-				MarkdownDescription: strings.Replace(completionDescription, "of the run", "of a run", 1) + " " + presumption,
+				MarkdownDescription: completionDescription + " " + presumption,
 				Attributes: map[string]schema.Attribute{
 					"final_task_uuids": schema.ListAttribute{
 						Optional: true, ElementType: types.StringType, MarkdownDescription: finalTasksDescription,
