@@ -48,7 +48,7 @@ type listEndModel struct {
 	QuietPeriod    duration `tfsdk:"quiet_period"`
 }
 
-// completion is how ends are recognized. Without the attribute, nobody has chosen to presume one.
+// completion is how ends are recognized. Without the attribute, only a day of silence is one.
 func (m *listEndModel) completion(diags *diag.Diagnostics) follow.Completion {
 	if m == nil {
 		return follow.Completion{QuietPeriod: follow.Day}

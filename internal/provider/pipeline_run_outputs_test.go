@@ -79,7 +79,7 @@ func TestAccOutputsAreKept(t *testing.T) {
 // Without a wait, the apply after the end reads them; and after an import, the first one.
 func TestAccOutputsWithoutAWait(t *testing.T) {
 	t.Parallel()
-	t.Run("not waited for", func(t *testing.T) {
+	t.Run("without a wait", func(t *testing.T) {
 		t.Parallel()
 		s := newSandbox(t)
 		p := s.AddPipeline(ylemtest.Pipeline{Tasks: []ylemtest.Task{{Duration: time.Millisecond, Errors: []ylemtest.TaskError{{Message: "boom"}}}}}).UUID
