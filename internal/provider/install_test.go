@@ -148,7 +148,7 @@ func TestAttachToADebuggedProvider(t *testing.T) {
 	s := newSandbox(t)
 	tf := terraformIn(t, "")
 	tf.attach(t, builtProvider(t), envURL+"="+s.URL, envClientID+"="+s.client.ID, envClientSecret+"="+s.client.Secret)
-	tf.write(t, "main.tf", strings.Replace(requirements, `"ylem-co/ylem"`, `"registry.terraform.io/ylem-co/ylem"`, 1)+
+	tf.write(t, "main.tf", attachedRequirements+
 		"data \"ylem_pipeline_last_run\" \"any\" {\n  pipeline_uuid = \"b3a1f0c4-52d7-4a8e-9c1b-7e6d5f4a3b2c\"\n}\n")
 	tf.mustRun(t, 0, "plan")
 	if n := s.count(ylemtest.RouteLastRun); n != 1 {

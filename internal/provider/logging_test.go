@@ -32,7 +32,8 @@ func TestOnlyWantedLogLinesAreWritten(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			s := newSandbox(t)
-			tf := newTerraform(t, "data \"ylem_pipeline_last_run\" \"never\" {\n  pipeline_uuid = \"b3a1f0c4-52d7-4a8e-9c1b-7e6d5f4a3b2c\"\n}\n")
+			tf := terraformIn(t, "")
+			tf.write(t, "main.tf", attachedRequirements+"data \"ylem_pipeline_last_run\" \"never\" {\n  pipeline_uuid = \"b3a1f0c4-52d7-4a8e-9c1b-7e6d5f4a3b2c\"\n}\n")
 			provider := tf.attach(t, builtProvider(t), append(test.env, envURL+"="+s.URL, envClientID+"="+s.client.ID, envClientSecret+"="+s.client.Secret)...)
 			tf.mustRun(t, 0, "plan")
 

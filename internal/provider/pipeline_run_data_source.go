@@ -34,7 +34,7 @@ func (d *pipelineRunDataSource) Metadata(_ context.Context, req datasource.Metad
 	resp.TypeName = req.ProviderTypeName + "_pipeline_run"
 }
 
-// presumption says what happens if nobody has chosen to presume an end.
+// presumption says what happens unless a configuration presumes an end earlier.
 const presumption = "Without `completion`, a run in which no task failed counts as `running` until a day after its last task."
 
 func (d *pipelineRunDataSource) Schema(_ context.Context, _ datasource.SchemaRequest, resp *datasource.SchemaResponse) {
@@ -144,7 +144,7 @@ func (m *pipelineRunDataModel) setOutputs(record follow.Record) {
 	m.Outputs = types.MapValueMust(types.StringType, outputs)
 }
 
-// endFrom reads the attribute completion of what only looks at runs. Without it, nobody has chosen to presume an end.
+// endFrom reads the attribute completion of what only looks at runs. Without it, only a day of silence is an end.
 func endFrom(ctx context.Context, object types.Object, diags *diag.Diagnostics) follow.Completion {
 	if object.IsNull() {
 		return follow.Completion{QuietPeriod: follow.Day}

@@ -48,7 +48,7 @@ type listEndModel struct {
 	QuietPeriod    duration `tfsdk:"quiet_period"`
 }
 
-// completion is how ends are recognized. Without the attribute, nobody has chosen to presume one.
+// completion is how ends are recognized. Without the attribute, only a day of silence is one.
 func (m *listEndModel) completion(diags *diag.Diagnostics) follow.Completion {
 	if m == nil {
 		return follow.Completion{QuietPeriod: follow.Day}
@@ -109,7 +109,7 @@ func (l *pipelineRunList) ListResourceConfigSchema(_ context.Context, _ list.Lis
 			},
 			"completion": schema.SingleNestedAttribute{
 				Optional:            true,
-				MarkdownDescription: strings.Replace(completionDescription, "of the run", "of a run", 1) + " " + presumption,
+				MarkdownDescription: completionDescription + " " + presumption,
 				Attributes: map[string]schema.Attribute{
 					"final_task_uuids": schema.ListAttribute{
 						Optional: true, ElementType: types.StringType, MarkdownDescription: finalTasksDescription,

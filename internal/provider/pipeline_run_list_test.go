@@ -26,7 +26,7 @@ type listed struct {
 // list validates and lists runs. Limit 0 is none.
 func (p *protocol) list(t *testing.T, arguments object, includeResource bool, limit int64) (results []listed, diags diagnostics) {
 	t.Helper()
-	server, ok := p.server.(tfprotov6.ProviderServerWithListResource)
+	server, ok := p.server.(tfprotov6.ListResourceServer)
 	if !ok {
 		t.Fatal("the provider lists nothing")
 	}

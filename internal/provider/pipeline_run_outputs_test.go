@@ -26,7 +26,9 @@ func newReturning(t *testing.T) *returning {
 	t.Helper()
 	r := &returning{newSandbox(t), ylemtest.NewUUID(), ylemtest.NewUUID(), ylemtest.NewUUID(), ylemtest.NewUUID(), ylemtest.NewUUID()}
 	r.AddPipeline(ylemtest.Pipeline{UUID: r.pipeline, Tasks: []ylemtest.Task{
-		{UUID: r.text, Output: []byte(`[{"rows":7}]`)}, {UUID: r.bytes, Output: []byte{0xff, 0}}, {UUID: r.items, Output: []byte("each"), Repeat: 3},
+		{UUID: r.text, Output: []byte(`[{"rows":7}]`)},
+		{UUID: r.bytes, Output: []byte{0xff, 0}},
+		{UUID: r.items, Output: []byte("each"), Repeat: 3},
 		{UUID: r.absent, Unended: true},
 	}})
 	return r
@@ -79,7 +81,7 @@ func TestAccOutputsAreKept(t *testing.T) {
 // Without a wait, the apply after the end reads them; and after an import, the first one.
 func TestAccOutputsWithoutAWait(t *testing.T) {
 	t.Parallel()
-	t.Run("not waited for", func(t *testing.T) {
+	t.Run("without a wait", func(t *testing.T) {
 		t.Parallel()
 		s := newSandbox(t)
 		p := s.AddPipeline(ylemtest.Pipeline{Tasks: []ylemtest.Task{{Duration: time.Millisecond, Errors: []ylemtest.TaskError{{Message: "boom"}}}}}).UUID

@@ -32,7 +32,7 @@ const (
 		"`_idempotency_key` (without an `input`, it becomes one), and the pipeline must begin with an *External trigger*. Needs the scope `stats:read`."
 	waitDescription = "Whether to wait until the run has ended. Also needs the scope `stats:read`. Defaults to `false`."
 
-	completionDescription = "How the end of the run is recognized: exactly if you name the final tasks, otherwise by a period of silence. Ylem does not report a status " +
+	completionDescription = "How the end of a run is recognized: exactly if you name the final tasks, otherwise by a period of silence. Ylem does not report a status " +
 		"for a run; it only logs the tasks that have finished. A failed task always ends the run."
 	finalTasksDescription = "UUIDs of the tasks that end the pipeline, one for each branch, such as `[\"449c3c47-427e-465e-b1d2-0bf257b714e4\"]`: the run has succeeded " +
 		"as soon as all of them have reported. After a for-each, tasks report once for each item, so `quiet_period` must pass as well. Without `final_task_uuids`, the run " +

@@ -57,6 +57,48 @@ func TestAccQuery(t *testing.T) {
 	})
 }
 
+func TestAccQueryWithAnUnknownConfiguration(t *testing.T) {
+	t.Parallel()
+	s := newSandbox(t)
+	tf := newTerraform(t, fmt.Sprintf(`
+resource "terraform_data" "secret" { input = %q }
+provider "ylem" { client_secret = terraform_data.secret.output }
+`, s.client.Secret), envURL+"="+s.URL, envClientID+"="+s.client.ID)
+	needs(t, queries)
+	tf.write(t, "find.tfquery.hcl", fmt.Sprintf("list \"ylem_pipeline_run\" \"found\" {\n  provider = ylem\n  config {\n    pipeline_uuid = %q\n  }\n}\n", ylemtest.NewUUID()))
+	_, stderr, code := tf.run(t, "query")
+	if code != 1 || !loosely("only known after apply: client_secret").MatchString(stderr) || len(s.Requests()) != 0 {
+		t.Errorf("exit code %d, %d requests\n%s", code, len(s.Requests()), stderr)
+	}
+	tf.mustRun(t, 0, "apply", "-auto-approve")
+	tf.mustRun(t, 0, "query")
+	s.expectRequests(t, map[ylemtest.Route]int{ylemtest.RouteToken: 1, ylemtest.RouteLogs: 1})()
+}
+
+// A long log is listed with all of its runs, and one that cannot be read is named.
+func TestAccQueryOfALongLog(t *testing.T) {
+	t.Parallel()
+	s := newSandbox(t)
+	pipeline, broken := ylemtest.NewUUID(), ylemtest.NewUUID()
+	rows := make([]ylemtest.Row, 10_000)
+	for i := range rows {
+		rows[i] = ylemtest.Row{PipelineUUID: pipeline, IsSuccessful: true, ExecutedAt: time.Now().Add(-time.Duration(i) * time.Second)}
+	}
+	s.AddRows(rows...)
+	s.AddRows(ylemtest.Row{PipelineUUID: pipeline, PipelineRunUUID: broken, ExecutedAt: time.Now(), JSON: map[string]string{"duration": "1.5"}})
+	tf := newTerraform(t, s.config(""))
+	needs(t, queries)
+	tf.write(t, "find.tfquery.hcl", fmt.Sprintf("list \"ylem_pipeline_run\" \"found\" {\n  provider = ylem\n  limit = 20000\n  config {\n    pipeline_uuid = %q\n  }\n}\n", pipeline))
+	output := tf.mustRun(t, 0, "query", "-no-color")
+	if n := strings.Count(output, "run_uuid="); n != len(rows) {
+		t.Errorf("%d runs are listed", n)
+	}
+	if !loosely("Some runs cannot be read").MatchString(output) || !strings.Contains(output, broken) {
+		t.Errorf("the run that cannot be read is not named: %.2000s", output)
+	}
+	s.expectRequests(t, map[ylemtest.Route]int{ylemtest.RouteLogs: 1})()
+}
+
 // The generated configuration imports what was listed: the plan is clean, and nothing is started, now or later.
 func TestAccGeneratedConfigurationStartsNothing(t *testing.T) {
 	t.Parallel()

@@ -14,11 +14,6 @@ func NewServer(version string) func() tfprotov6.ProviderServer {
 	}
 }
 
-var (
-	_ tfprotov6.ProviderServerWithActions      = server{}
-	_ tfprotov6.ProviderServerWithListResource = server{}
-)
-
 // newServer returns a provider that leaves the signals of its process alone.
 func newServer(p *ylemProvider) server {
 	framework := providerserver.NewProtocol6(p)()

@@ -62,6 +62,10 @@ terraform {
 }
 `
 
+// attachedRequirements name the registry as well: a debugged provider has its address there, and the default of OpenTofu is
+// another one.
+var attachedRequirements = strings.Replace(requirements, `"ylem-co/ylem"`, `"registry.terraform.io/ylem-co/ylem"`, 1)
+
 // needsTerraform skips the test where no terraform is to be run.
 func needsTerraform(t testing.TB) {
 	t.Helper()
