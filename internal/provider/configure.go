@@ -122,6 +122,7 @@ func (p *ylemProvider) Configure(ctx context.Context, req provider.ConfigureRequ
 		}
 		cfg.UserAgent = p.userAgent(req.TerraformVersion)
 		cfg.RetryWait = p.retryWait
+		cfg.Dial = p.dial
 		cfg.Logger = newLogger()
 		a.scopes = cfg.Scopes
 		var err error

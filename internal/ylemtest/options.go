@@ -2,6 +2,7 @@ package ylemtest
 
 import (
 	"crypto/x509"
+	"net"
 	"net/url"
 	"strings"
 	"time"
@@ -31,6 +32,17 @@ func WithDialect(d Dialect) Option {
 // latency and a Proxy take real time.
 func WithClock(now func() time.Time) Option {
 	return func(s *Server) { s.clock = now }
+}
+
+// WithListener serves on a listener instead of a free loopback port, such as one in memory, with which a server can live
+// in a bubble of testing/synctest. URL holds its address.
+func WithListener(l net.Listener) Option {
+	return func(s *Server) { s.listener = l }
+}
+
+// WithAnswers keeps the bodies of answers in the log of requests.
+func WithAnswers() Option {
+	return func(s *Server) { s.keepAnswers = true }
 }
 
 // WithTokenLifetime sets how long access tokens live, instead of 24 hours.

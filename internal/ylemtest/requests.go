@@ -33,6 +33,9 @@ type Request struct {
 	Status     int // 0 = no answer given (yet)
 	Sent       int // bytes of the answer's body that the connection took
 	Proto      string
+	Run        string      // UUID of the run that it started; "" = none
+	Answer     http.Header // headers of the answer; nil = no answer given (yet)
+	AnswerBody []byte      // as it was to be sent; only WithAnswers
 	At         time.Time
 	RemoteAddr string
 }
@@ -48,6 +51,7 @@ func (s *Server) Requests(routes ...Route) []Request {
 			entry := *r
 			entry.Header = r.Header.Clone()
 			entry.Body = bytes.Clone(r.Body)
+			entry.Answer = r.Answer.Clone()
 			found = append(found, entry)
 		}
 	}

@@ -132,6 +132,7 @@ func (s *Server) startRun(c *call) answer {
 		run.Input = c.body
 	}
 	run = s.start(now, p, run)
+	c.entry.Run = run.UUID
 	s.runs = append(s.runs, run)
 	if s.dialect == Reference {
 		return s.pendingTaskRuns(run)

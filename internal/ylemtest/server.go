@@ -40,6 +40,8 @@ type Server struct {
 	http2         bool
 	http2Only     bool
 	strictALPN    bool
+	listener      net.Listener // nil = a free loopback port
+	keepAnswers   bool
 	clientCAs     *x509.CertPool
 	certificate   []byte
 
@@ -86,9 +88,12 @@ func NewServer(opts ...Option) *Server {
 	for _, opt := range opts {
 		opt(s)
 	}
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		panic("ylemtest: " + err.Error())
+	listener := s.listener
+	if listener == nil {
+		var err error
+		if listener, err = net.Listen("tcp", "127.0.0.1:0"); err != nil {
+			panic("ylemtest: " + err.Error())
+		}
 	}
 	scheme := "http"
 	if s.useTLS {
@@ -173,6 +178,10 @@ func (s *Server) handle(w http.ResponseWriter, r *http.Request) {
 	// Noted before the first byte leaves: who has read the answer finds it.
 	s.mu.Lock()
 	c.entry.Status = a.status
+	c.entry.Answer = header.Clone()
+	if s.keepAnswers {
+		c.entry.AnswerBody = a.body
+	}
 	s.mu.Unlock()
 	w.WriteHeader(a.status)
 	if a.truncate != 0 {
