@@ -36,6 +36,7 @@ type Request struct {
 	Run        string      // UUID of the run that it started; "" = none
 	Answer     http.Header // headers of the answer; nil = no answer given (yet)
 	AnswerBody []byte      // as it was to be sent; only WithAnswers
+	AnsweredAt time.Time   // zero = no answer given (yet)
 	At         time.Time
 	RemoteAddr string
 }

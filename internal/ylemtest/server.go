@@ -178,7 +178,7 @@ func (s *Server) handle(w http.ResponseWriter, r *http.Request) {
 	// Noted before the first byte leaves: who has read the answer finds it.
 	s.mu.Lock()
 	c.entry.Status = a.status
-	c.entry.Answer = header.Clone()
+	c.entry.Answer, c.entry.AnsweredAt = header.Clone(), s.now()
 	if s.keepAnswers {
 		c.entry.AnswerBody = a.body
 	}
