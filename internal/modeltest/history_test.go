@@ -21,6 +21,7 @@ type ylem struct {
 	TaskRunner  bool // one for all pipelines
 	Deadlocks   bool // of first runs
 	ShortTokens bool
+	Hurry       bool // no second plan follows an apply
 	Remote      bool // Terraform's state is stored remotely: a killed terraform loses what it wrote during an apply
 	Latency     int  // of latencies
 	Retries     int
@@ -271,19 +272,22 @@ func (h history) String() string {
 func newHistory(seed uint64) history {
 	g := generator{rand.New(rand.NewPCG(seed, 12))}
 	h := history{Ylem: ylem{
-		Reference: g.one(4), TaskRunner: g.one(3), Deadlocks: g.one(4), ShortTokens: g.one(5), Remote: g.one(3),
+		Reference: g.one(4), TaskRunner: g.one(3), Deadlocks: g.one(4), ShortTokens: g.one(5), Hurry: g.one(2), Remote: g.one(3),
 		Latency: g.skewed(len(latencies)), Retries: g.IntN(3), Pipelines: [2]pipeline{g.pipeline(), g.pipeline()},
 	}}
 	h.Steps = append(h.Steps, step{Do: doConfigure, Config: g.config()})
-	if g.one(3) {
+	if g.one(4) {
 		h.Steps = append(h.Steps, step{Do: doConfigure, Resource: 1, Config: g.config()})
 	}
-	for range 3 + g.IntN(8) {
+	if g.one(2) {
+		h.Steps = append(h.Steps, step{Do: doApply, Incident: g.incident()})
+	}
+	for range 1 + g.IntN(5) {
 		h.Steps = append(h.Steps, g.step())
 	}
 	// Whatever has happened, it comes out in the end.
-	return history{h.Ylem, append(h.Steps,
-		step{Do: doApply}, step{Do: doRepair}, step{Do: doApply}, step{Do: doPass, Pass: 4}, step{Do: doRefresh}, step{Do: doPass, Pass: 6}, step{Do: doApply})}
+	h.Steps = append(h.Steps, step{Do: doRepair}, step{Do: doPass, Pass: g.IntN(len(pauses))}, step{Do: doApply})
+	return h
 }
 
 type generator struct{ *rand.Rand }
@@ -321,7 +325,7 @@ func (g generator) config() config {
 		Pipeline: g.IntN(2), Upper: g.one(8), Input: g.skewed(3), Secret: g.one(4), Triggers: g.skewed(4), Wait: !g.one(3),
 		Completion: g.IntN(len(completions)), Warn: g.one(4), WarnLate: g.one(3), Timeout: g.IntN(len(timeouts)),
 	}
-	if g.one(5) {
+	if g.one(3) {
 		c.Unknown = g.IntN(len(unknowns))
 	}
 	return c

@@ -1,7 +1,6 @@
 package modeltest
 
 import (
-	"fmt"
 	"slices"
 	"strings"
 	"time"
@@ -100,8 +99,8 @@ func (w *world) checkCreation(c *command, cr *creation, started []ylemtest.Reque
 		return
 	}
 	r := started[0]
-	delivered := r.Status == 201 && r.Sent > 0 && r.Sent == len(r.AnswerBody) && strings.Contains(string(r.AnswerBody), r.Run) ||
-		r.Status == 200 && r.Sent > 0 && r.Sent == len(r.AnswerBody) && strings.Contains(string(r.AnswerBody), r.Run)
+	delivered := (r.Status == 201 || r.Status == 200) && r.Sent == len(r.AnswerBody) && strings.Contains(string(r.AnswerBody), r.Run)
+	delivered = delivered && !c.disconnected()
 	w.counts["runs"]++
 	if cr.err != nil {
 		w.counts["runs of a killed creation"]++
@@ -221,16 +220,27 @@ type notes struct {
 func (w *world) looking(address string, before object) *look {
 	l := &look{address: address, before: before, from: time.Now()}
 	if before != nil && !w.troubled {
-		l.clean = true
-		for _, r := range w.server.Rows(text(before["id"])) {
-			l.visible = append(l.visible, row{run: strings.ToLower(r.PipelineRunUUID), task: r.TaskUUID, at: r.ExecutedAt})
-		}
+		l.clean, l.visible = true, w.visible(text(before["id"]))
 	}
 	return l
 }
 
+// visible are the rows of a run that Ylem's log holds.
+func (w *world) visible(id string) (rows []row) {
+	for _, r := range w.server.Rows(id) {
+		rows = append(rows, row{run: strings.ToLower(r.PipelineRunUUID), task: r.TaskUUID, at: r.ExecutedAt})
+	}
+	return rows
+}
+
 // looked is called after it, with the instance that holds the result.
 func (w *world) looked(c *command, l *look, base, result *instance, after object, reading, exclusive bool) {
+	if l.clean { // a row can vanish before it is looked for
+		still := w.visible(text(after["id"]))
+		l.visible = slices.DeleteFunc(l.visible, func(r row) bool {
+			return !slices.ContainsFunc(still, func(s row) bool { return s.key() == r.key() })
+		})
+	}
 	l.after, l.to, l.base, l.result, l.reading, l.exclusive = after, time.Now(), base, result, reading, exclusive
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -257,7 +267,7 @@ func (w *world) checkLooks(c *command, requests []ylemtest.Request) {
 		id := strings.ToLower(text(l.after["id"]))
 		pipeline := strings.ToLower(text(l.after["pipeline_uuid"]))
 		for _, r := range requests {
-			if !l.exclusive || !of(r, ylemtest.RouteLogs, pipeline) || r.At.Before(l.from) || r.At.After(l.to) || r.AnsweredAt.After(l.to) ||
+			if !l.exclusive || c.disconnected() || !of(r, ylemtest.RouteLogs, pipeline) || r.At.Before(l.from) || r.At.After(l.to) || r.AnsweredAt.After(l.to) ||
 				l.cutShort && l.to.Sub(r.AnsweredAt) < 10*time.Millisecond {
 				continue
 			}
@@ -364,5 +374,3 @@ func (w *world) checkLooked(l *look, reported map[rowKey]bool, run string) {
 		}
 	}
 }
-
-var _ = fmt.Sprint

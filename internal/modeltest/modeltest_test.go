@@ -7,6 +7,8 @@ import (
 	"fmt"
 	"maps"
 	"math/rand/v2"
+	"os"
+	"runtime/debug"
 	"slices"
 	"strings"
 	"sync"
@@ -19,6 +21,13 @@ var (
 	histories = flag.Int("histories", 2000, "number of histories of TestHistories, half of them the same each time")
 	seed      = flag.Uint64("seed", 0, "play only the history of this seed")
 )
+
+// TestMain lets the garbage collector do less: a history needs little memory, and there are thousands.
+func TestMain(m *testing.M) {
+	flag.Parse()
+	debug.SetGCPercent(800)
+	os.Exit(m.Run())
+}
 
 // Every history of a hundred steps holds all invariants.
 func TestHistories(t *testing.T) {

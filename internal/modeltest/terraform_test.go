@@ -212,6 +212,11 @@ func (c *command) hasHappened() bool {
 	return c.happened
 }
 
+// disconnected reports whether answers may have been lost on their way.
+func (c *command) disconnected() bool {
+	return c.hasHappened() && (c.incident.Kind == cutConnections || c.incident.Kind == forgetConnections)
+}
+
 func (c *command) isStopping() bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()

@@ -60,6 +60,7 @@ func play(t *testing.T, s *schema, h history) (bad *violation, trace []string, c
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(s, h.Ylem)
 		defer func() {
+			w.counts["requests to Ylem"] += len(w.server.Requests())
 			w.server.Close()
 			bad, trace, counts = w.bad, w.trace, w.counts
 		}()
@@ -461,7 +462,7 @@ func (w *world) apply(ctx context.Context, s step, change func(*command)) {
 			w.configs[address] = c
 		}
 	}
-	if err != nil || c.happened || w.violated() {
+	if err != nil || c.happened || w.ylem.Hurry || w.violated() {
 		return
 	}
 	applied := maps.Clone(w.state)
@@ -495,6 +496,7 @@ func (w *world) settle(c *command, err error, p *planned) {
 		w.counts[c.incident.String()]++
 	}
 	requests := w.server.Requests()
+	w.counts["provider calls"] += c.calls
 	w.learn(requests)
 	w.checkCreations(c, requests)
 	w.checkLooks(c, requests)
