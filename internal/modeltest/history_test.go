@@ -64,7 +64,7 @@ type config struct {
 
 var completions = []string{"none", "quiet_period 30s", "quiet_period 3m", "the last task is final", "the first task is final", "all tasks are final", "a foreign task is final"}
 
-var timeouts = []string{"", "2m", "15m"}
+var timeouts = []string{"", "2m", "6m"}
 
 var unknowns = []string{"nothing", "on_failure", "wait_for_completion", "completion", "final_task_uuids", "input", "triggers", "on_timeout"}
 
@@ -241,6 +241,13 @@ func nonzero(v any) string {
 		if f := value.Field(i); !f.IsZero() {
 			shown := fmt.Sprint(f.Interface())
 			switch name := value.Type().Field(i).Name; name {
+			case "Pipelines":
+				for j, p := range f.Interface().([2]pipeline) {
+					set = append(set, fmt.Sprintf("pipeline %d is { %s }", j+1, nonzero(p)))
+				}
+				continue
+			case "Latency":
+				shown = latencies[f.Int()].String()
 			case "Completion":
 				shown = completions[f.Int()]
 			case "Timeout":

@@ -128,6 +128,11 @@ func (w *world) checkCreation(c *command, cr *creation, started []ylemtest.Reque
 	}
 }
 
+// checkKeys is the place of invariant 2: among the runs of a resource with one key, fingerprint and pipeline, at most one has been
+// started while all of them ran or succeeded, whatever was killed, unless its trigger had not reported before the next apply
+// looked.
+func (w *world) checkKeys(*command) {}
+
 // checkNothingLost checks invariant 3 for what was in the state before.
 func (w *world) checkNothingLost(c *command, p *planned) {
 	for _, run := range w.server.Runs("") {
@@ -171,6 +176,9 @@ func (w *world) checkAskedFor(address string, c config, i *instance, current obj
 		reason = "it has failed"
 	}
 	starts := ch.action == create || ch.action == replace
+	if ch.action == update && i.imported && (!isNull(configured["input"]) || !isNull(configured["triggers"]) || !isNull(configured["input_wo_version"])) {
+		w.counts["adopted"]++
+	}
 	if starts && reason == "" {
 		w.violate(4, "the plan starts a run for %s, although %s, %s, is all that was asked for", address, w.name(text(current["id"])), text(current["status"]))
 	}
@@ -198,13 +206,11 @@ func (w *world) checkSecondPlan(address string, c *command, ch *change, applied 
 	}
 	was, is := w.object(applied), ch.prior
 	status := text(is["status"])
-	told := func(part string) bool {
-		return slices.ContainsFunc(c.diags, func(d diagnostic) bool { return d.address == address && strings.Contains(d.text, part) })
-	}
+	said := func(part string) bool { return c.said(address, part) }
 	waits := truth(is["wait_for_completion"])
 	switch {
-	case ch.action == replace && status == "failed" && (text(was["status"]) != "failed" || told("The imported run failed") || told("The run failed: ")):
-	case ch.action == update && waits && (status == "pending" || status == "running") && (told("outlasted the timeout") || text(was["status"]) != status):
+	case ch.action == replace && status == "failed" && (text(was["status"]) != "failed" || said("The imported run failed") || said("The run failed: ")):
+	case ch.action == update && waits && (status == "pending" || status == "running") && (said("outlasted the timeout") || text(was["status"]) != status):
 	default:
 		w.violate(6, "the second plan: %s %s, which is %s, and was %s after the apply", ch.action, address, status, text(was["status"]))
 	}
@@ -242,12 +248,10 @@ func (w *world) looked(c *command, l *look, base, result *instance, after object
 		})
 	}
 	l.after, l.to, l.base, l.result, l.reading, l.exclusive = after, time.Now(), base, result, reading, exclusive
+	l.clean = l.clean && !c.hasHappened() && reading
+	l.cutShort = c.said(l.address, "outlasted the timeout") || c.said(l.address, "Stopped waiting")
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	l.clean = l.clean && !c.happened && reading
-	for _, d := range c.diags {
-		l.cutShort = l.cutShort || d.address == l.address && (strings.Contains(d.text, "outlasted the timeout") || strings.Contains(d.text, "Stopped waiting"))
-	}
 	c.looks = append(c.looks, l)
 }
 
@@ -271,9 +275,15 @@ func (w *world) checkLooks(c *command, requests []ylemtest.Request) {
 				l.cutShort && l.to.Sub(r.AnsweredAt) < 10*time.Millisecond {
 				continue
 			}
-			for _, row := range rowsOf(r) {
+			rows := rowsOf(r)
+			if rows == nil {
+				continue
+			}
+			l.answered, l.latest = true, nil
+			for _, row := range rows {
 				if row.run == id {
 					known.rows[row.key()] = row
+					l.latest = append(l.latest, row.key())
 				}
 			}
 		}
@@ -345,7 +355,28 @@ func (w *world) checkLook(l *look, known *notes) {
 		known.certain = true
 		w.counts["certain"]++
 	}
+	if status == "succeeded" && before != "succeeded" && !known.certain && l.to.Sub(newest) < 24*time.Hour-10*time.Second {
+		w.checkGuess(l, known, run)
+	}
 	w.counts["status "+status]++
+}
+
+// checkGuess checks that a success is presumed, less than a day after the newest row, only where somebody has chosen that, and
+// only from a log that has lost none of the rows that were there.
+func (w *world) checkGuess(l *look, known *notes, run string) {
+	w.counts["guesses"]++
+	if !truth(l.after["wait_for_completion"]) && isNull(l.after["completion"]) {
+		w.violate(5, "%s is presumed to be succeeded, although nothing asks for a guess", run)
+	}
+	if !l.answered {
+		return
+	}
+	for key := range known.rows {
+		if !slices.Contains(l.latest, key) {
+			w.violate(5, "%s is presumed to be succeeded from a log that has lost a row of task %s", run, key.task)
+			return
+		}
+	}
 }
 
 // checkLooked checks that a refresh of a run that has not ended for good shows what Ylem does, where nothing was in the way.

@@ -150,6 +150,8 @@ type look struct {
 	exclusive    bool  // no other call was reading the same log
 	clean        bool  // nothing was wrong with Ylem
 	visible      []row // by then, if it is clean
+	answered     bool
+	latest       []rowKey // in the last answer
 }
 
 var (
@@ -215,6 +217,13 @@ func (c *command) hasHappened() bool {
 // disconnected reports whether answers may have been lost on their way.
 func (c *command) disconnected() bool {
 	return c.hasHappened() && (c.incident.Kind == cutConnections || c.incident.Kind == forgetConnections)
+}
+
+// said reports whether there is a diagnostic with that text about a resource.
+func (c *command) said(address, part string) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return slices.ContainsFunc(c.diags, func(d diagnostic) bool { return d.address == address && strings.Contains(d.text, part) })
 }
 
 func (c *command) isStopping() bool {
@@ -419,9 +428,6 @@ func (c *command) plan(address string, config object, i *instance, current objec
 		}
 		return &change{destroy, current, nil, resp.PlannedPrivate}, nil
 	}
-	if err := c.validate(address, config); err != nil {
-		return nil, err
-	}
 	resp, err := c.planOnce(address, prior, config, s.proposedNew(prior, config), private, identity)
 	if err != nil {
 		return nil, err
@@ -522,6 +528,13 @@ func (c *command) planAll(configs map[string]config, destroyAll bool) (*planned,
 		conf, ok := configs[address]
 		if ok && !destroyAll {
 			wanted = w.configValue(address, conf, true)
+			if err := c.validate(address, wanted); err != nil {
+				if err != errFailed {
+					return nil, err
+				}
+				failed = true
+				continue
+			}
 		}
 		i := w.state[address]
 		var current object
@@ -632,14 +645,16 @@ func (c *command) apply(address string, conf config, i *instance, ch *change, ex
 		}
 		i = nil
 	}
-	// Planned again, with what has become known.
+	// Validated and planned again, with what has become known.
 	wanted := w.configValue(address, conf, false)
-	var current object
-	if i != nil {
-		var err error
-		if current, err = c.upgrade(address, i); err != nil {
+	if conf.Unknown != 0 {
+		if err := c.validate(address, wanted); err != nil {
 			return err
 		}
+	}
+	var current object
+	if i != nil {
+		current = ch.prior
 	}
 	final, err := c.plan(address, wanted, i, current, false)
 	if err != nil {
@@ -648,6 +663,10 @@ func (c *command) apply(address string, conf config, i *instance, ch *change, ex
 	was := ch.action
 	if was == replace {
 		was = create
+	}
+	if was == update && final.action == replace && failureIsUndecided(conf, current) {
+		w.counts["known limit: a failure that is decided on too late"]++
+		return c.fail(address, "Provider produced inconsistent final plan")
 	}
 	if final.action != was && !(was == update && final.action == noOp) {
 		w.violate(6, "Provider produced inconsistent final plan: it changed the planned action for %s from %s to %s", address, was, final.action)
@@ -661,6 +680,13 @@ func (c *command) apply(address string, conf config, i *instance, ch *change, ex
 		return nil
 	}
 	return c.applyOnce(address, final, wanted, i, &conf, exclusive)
+}
+
+// failureIsUndecided is a known limit: whether a failed run is to be replaced was not known while planning, so an update was
+// planned, and now a new run is asked for. Terraform lets no provider change its mind then, and none can see that it is asked
+// again. The apply fails, nothing is started, and the next plan has the new run.
+func failureIsUndecided(c config, current object) bool {
+	return text(current["status"]) == "failed" && slices.Contains([]string{"on_failure", "wait_for_completion"}, unknowns[c.Unknown])
 }
 
 func (c *command) applyOnce(address string, ch *change, config object, i *instance, conf *config, exclusive bool) error {
@@ -726,6 +752,9 @@ func (c *command) applyOnce(address string, ch *change, config object, i *instan
 		}
 	}
 	stored := &instance{json: s.stored(after), private: resp.Private, identity: resp.NewIdentity, tainted: failed && ch.action == create}
+	if stored.tainted && c.isStopping() && c.said(address, "Stopped waiting") {
+		w.violate(4, "the interrupt taints %s, so that the next plan starts another run", address)
+	}
 	w.store(address, stored)
 	w.looked(c, l, i, stored, after, false, exclusive)
 	if failed {

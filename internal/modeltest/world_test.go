@@ -279,7 +279,7 @@ func (w *world) configValue(address string, c config, planning bool) object {
 	if completion := types["completion"].(tftypes.Object); c.Completion != 0 {
 		set := tftypes.Set{ElementType: tftypes.String}
 		values := map[string]tftypes.Value{
-			"final_task_uuids": tftypes.NewValue(set, nil), "quiet_period": tftypes.NewValue(tftypes.String, nil), "poll_interval": str("40s"),
+			"final_task_uuids": tftypes.NewValue(set, nil), "quiet_period": tftypes.NewValue(tftypes.String, nil), "poll_interval": str("1m"),
 		}
 		if quiet != "" {
 			values["quiet_period"] = str(quiet)
@@ -297,7 +297,7 @@ func (w *world) configValue(address string, c config, planning bool) object {
 		}
 		o["completion"] = tftypes.NewValue(completion, values)
 	} else if timeout == "" {
-		timeout = "2m" // polls every five seconds
+		timeout = "1m" // polls every five seconds
 	}
 	if block := types["timeouts"].(tftypes.Object); timeout != "" {
 		o["timeouts"] = tftypes.NewValue(block, map[string]tftypes.Value{"create": str(timeout), "update": str(timeout)})
@@ -499,6 +499,7 @@ func (w *world) settle(c *command, err error, p *planned) {
 	w.counts["provider calls"] += c.calls
 	w.learn(requests)
 	w.checkCreations(c, requests)
+	w.checkKeys(c)
 	w.checkLooks(c, requests)
 	w.checkNothingLost(c, p)
 	for _, address := range slices.Sorted(maps.Keys(w.state)) {
