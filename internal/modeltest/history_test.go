@@ -277,14 +277,15 @@ func (h history) String() string {
 
 // newHistory returns the history of a seed.
 func newHistory(seed uint64) history {
-	g := generator{rand.New(rand.NewPCG(seed, 12))}
+	g := generator{Rand: rand.New(rand.NewPCG(seed, 12)), last: new([2]config)}
 	h := history{Ylem: ylem{
 		Reference: g.one(4), TaskRunner: g.one(3), Deadlocks: g.one(4), ShortTokens: g.one(5), Hurry: g.one(2), Remote: g.one(3),
 		Latency: g.skewed(len(latencies)), Retries: g.IntN(3), Pipelines: [2]pipeline{g.pipeline(), g.pipeline()},
 	}}
-	h.Steps = append(h.Steps, step{Do: doConfigure, Config: g.config()})
-	if g.one(4) {
-		h.Steps = append(h.Steps, step{Do: doConfigure, Resource: 1, Config: g.config()})
+	for resource := range addresses {
+		if g.last[resource] = g.config(); resource == 0 || g.one(4) {
+			h.Steps = append(h.Steps, step{Do: doConfigure, Resource: resource, Config: g.last[resource]})
+		}
 	}
 	if g.one(2) {
 		h.Steps = append(h.Steps, step{Do: doApply, Incident: g.incident()})
@@ -297,7 +298,10 @@ func newHistory(seed uint64) history {
 	return h
 }
 
-type generator struct{ *rand.Rand }
+type generator struct {
+	*rand.Rand
+	last *[2]config // that were generated, by resource
+}
 
 // one is true once in n times.
 func (g generator) one(n int) bool { return g.IntN(n) == 0 }
@@ -338,6 +342,33 @@ func (g generator) config() config {
 	return c
 }
 
+// change is a configuration in which most is as it was.
+func (g generator) change(resource int) config {
+	c := &g.last[resource]
+	fresh := g.config()
+	switch n := g.IntN(12); n {
+	case 0:
+		*c = fresh
+	case 1:
+		c.Input, c.Secret = fresh.Input, fresh.Secret
+	case 2:
+		c.Triggers = g.IntN(4)
+	case 3, 4:
+		c.Completion = fresh.Completion
+	case 5, 6:
+		c.Wait = !c.Wait
+	case 7:
+		c.Warn = !c.Warn
+	case 8:
+		c.WarnLate, c.Timeout = fresh.WarnLate, fresh.Timeout
+	case 9:
+		c.Upper = !c.Upper
+	default:
+		c.Unknown = g.IntN(len(unknowns))
+	}
+	return *c
+}
+
 func (g generator) incident() incident {
 	if g.one(2) {
 		return incident{}
@@ -369,7 +400,7 @@ func (g generator) step() step {
 	case n < 38:
 		s.Do = doDestroy
 	case n < 52:
-		s.Do, s.Config = doConfigure, g.config()
+		s.Do, s.Config = doConfigure, g.change(s.Resource)
 	case n < 53:
 		s.Do = doRemove
 	case n < 64:
