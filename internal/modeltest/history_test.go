@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"reflect"
+	"slices"
 	"strings"
 	"time"
 )
@@ -291,7 +292,12 @@ func newHistory(seed uint64) history {
 		h.Steps = append(h.Steps, step{Do: doApply, Incident: g.incident()})
 	}
 	for range 1 + g.IntN(5) {
-		h.Steps = append(h.Steps, g.step())
+		next := g.step()
+		if next.Do == doFaultRun && g.one(2) { // what Ylem does to run requests counts if there is one
+			h.Steps = append(h.Steps, next)
+			next = step{Do: doApply, Incident: g.incident()}
+		}
+		h.Steps = append(h.Steps, next)
 	}
 	// Whatever has happened, it comes out in the end.
 	h.Steps = append(h.Steps, step{Do: doRepair}, step{Do: doPass, Pass: g.IntN(len(pauses))}, step{Do: doApply})
@@ -407,6 +413,9 @@ func (g generator) step() step {
 		s.Do = doPass
 	case n < 74:
 		s.Do, s.A, s.B = doFaultRun, g.IntN(len(runFaults)), g.IntN(6)
+		if g.one(5) {
+			s.A = slices.IndexFunc(runFaults, func(f runFault) bool { return f.fault.Stall == slow }) // time for incidents
+		}
 	case n < 78:
 		s.Do, s.A = doFaultRead, g.IntN(len(readFaults))
 	case n < 79:

@@ -147,7 +147,7 @@ func (w *world) checkNothingLost(c *command, p *planned) {
 		if p != nil && p.changes[address] != nil && (p.changes[address].action == destroy || p.changes[address].action == replace) {
 			continue
 		}
-		w.violate(3, "%s has lost %s", address, w.name(text(w.object(before)["id"])))
+		w.violate(3, "%s has lost %s", address, w.name(text(before.object["id"])))
 	}
 }
 
@@ -204,7 +204,7 @@ func (w *world) checkSecondPlan(address string, c *command, ch *change, applied 
 		w.violate(6, "the second plan: %s %s", ch.action, address)
 		return
 	}
-	was, is := w.object(applied), ch.prior
+	was, is := applied.object, ch.prior
 	status := text(is["status"])
 	said := func(part string) bool { return c.said(address, part) }
 	waits := truth(is["wait_for_completion"])

@@ -8,6 +8,7 @@ import (
 	"maps"
 	"math/rand/v2"
 	"os"
+	"runtime"
 	"runtime/debug"
 	"slices"
 	"strings"
@@ -25,7 +26,7 @@ var (
 // TestMain lets the garbage collector do less: a history needs little memory, and there are thousands.
 func TestMain(m *testing.M) {
 	flag.Parse()
-	debug.SetGCPercent(800)
+	debug.SetGCPercent(1500)
 	os.Exit(m.Run())
 }
 
@@ -53,7 +54,7 @@ func TestHistories(t *testing.T) {
 	var next atomic.Int64
 	var failed atomic.Bool
 	var workers sync.WaitGroup
-	for range 2 {
+	for range runtime.GOMAXPROCS(0) {
 		workers.Go(func() {
 			for !failed.Load() {
 				i := int(next.Add(1)) - 1

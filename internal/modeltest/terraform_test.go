@@ -24,10 +24,11 @@ import (
 
 // instance is what the state holds of a resource.
 type instance struct {
-	json     []byte
+	object   object
 	private  []byte
 	identity *tfprotov6.ResourceIdentityData
 	tainted  bool
+	upgraded bool // it has been read from the state
 
 	imported bool // the model's own note: no update has adopted the configuration yet
 	notes    notes
@@ -355,15 +356,26 @@ func (c *command) server() tfprotov6.ProviderServer {
 	return c.plugin.server
 }
 
-// upgrade reads an instance from the state.
-func (c *command) upgrade(address string, i *instance) (o object, err error) {
+// upgrade reads an instance from the state. It does so once for each: the answer depends on nothing else.
+func (c *command) upgrade(address string, i *instance) (object, error) {
+	if i.upgraded {
+		return i.object, nil
+	}
 	resp, err := call(c, "upgrade", address, c.server().UpgradeResourceState, &tfprotov6.UpgradeResourceStateRequest{
-		TypeName: resourceType, RawState: &tfprotov6.RawState{JSON: i.json},
+		TypeName: resourceType, RawState: &tfprotov6.RawState{JSON: c.w.schema.stored(i.object)},
 	})
 	if err != nil {
 		return nil, err
 	}
-	return c.w.schema.decode(resp.UpgradedState), c.add(address, resp.Diagnostics)
+	if err := c.add(address, resp.Diagnostics); err != nil {
+		return nil, err
+	}
+	if o := c.w.schema.decode(resp.UpgradedState); !c.w.schema.value(o).Equal(c.w.schema.value(i.object)) {
+		c.w.violate(6, "%s is read from the state as something else than was stored", address)
+		return nil, errFailed
+	}
+	i.upgraded = true
+	return i.object, nil
 }
 
 // read refreshes an instance.
@@ -387,7 +399,7 @@ func (c *command) read(address string, i *instance, before object) (*instance, o
 		return i, before, errFailed
 	}
 	refreshed := *i
-	refreshed.json, refreshed.private, refreshed.identity = c.w.schema.stored(after), resp.Private, resp.NewIdentity
+	refreshed.object, refreshed.private, refreshed.identity, refreshed.upgraded = after, resp.Private, resp.NewIdentity, false
 	c.w.looked(c, l, i, &refreshed, after, true, true)
 	return &refreshed, after, nil
 }
@@ -489,8 +501,14 @@ func (c *command) planOnce(address string, prior, config, proposed object, priva
 	return resp, c.add(address, resp.Diagnostics)
 }
 
-// validate validates a configuration.
-func (c *command) validate(address string, config object) error {
+// validate validates a configuration, once: the answer depends on nothing else.
+func (c *command) validate(address string, conf config, config object, planning bool) error {
+	if !planning {
+		conf.Unknown = 0
+	}
+	if c.w.isValid(conf) {
+		return nil
+	}
 	resp, err := call(c, "validate", address, c.server().ValidateResourceConfig, &tfprotov6.ValidateResourceConfigRequest{
 		TypeName: resourceType, Config: c.w.schema.dynamic(config),
 		ClientCapabilities: &tfprotov6.ValidateResourceConfigClientCapabilities{WriteOnlyAttributesAllowed: true},
@@ -498,7 +516,11 @@ func (c *command) validate(address string, config object) error {
 	if err != nil {
 		return err
 	}
-	return c.add(address, resp.Diagnostics)
+	if err := c.add(address, resp.Diagnostics); err != nil {
+		return err
+	}
+	c.w.valid(conf)
+	return nil
 }
 
 // planned is the result of terraform plan.
@@ -528,7 +550,7 @@ func (c *command) planAll(configs map[string]config, destroyAll bool) (*planned,
 		conf, ok := configs[address]
 		if ok && !destroyAll {
 			wanted = w.configValue(address, conf, true)
-			if err := c.validate(address, wanted); err != nil {
+			if err := c.validate(address, conf, wanted, true); err != nil {
 				if err != errFailed {
 					return nil, err
 				}
@@ -648,7 +670,7 @@ func (c *command) apply(address string, conf config, i *instance, ch *change, ex
 	// Validated and planned again, with what has become known.
 	wanted := w.configValue(address, conf, false)
 	if conf.Unknown != 0 {
-		if err := c.validate(address, wanted); err != nil {
+		if err := c.validate(address, conf, wanted, false); err != nil {
 			return err
 		}
 	}
@@ -751,7 +773,7 @@ func (c *command) applyOnce(address string, ch *change, config object, i *instan
 			w.violate(6, "Provider produced inconsistent result after apply: %v", err)
 		}
 	}
-	stored := &instance{json: s.stored(after), private: resp.Private, identity: resp.NewIdentity, tainted: failed && ch.action == create}
+	stored := &instance{object: after, private: resp.Private, identity: resp.NewIdentity, tainted: failed && ch.action == create}
 	if stored.tainted && c.isStopping() && c.said(address, "Stopped waiting") {
 		w.violate(4, "the interrupt taints %s, so that the next plan starts another run", address)
 	}
@@ -777,7 +799,7 @@ func (c *command) importRun(address, id string) error {
 	}
 	found := resp.ImportedResources[0]
 	o := c.w.schema.decode(found.State)
-	i := &instance{json: c.w.schema.stored(o), private: found.Private, identity: found.Identity, imported: true}
+	i := &instance{object: o, private: found.Private, identity: found.Identity, imported: true}
 	read, _, err := c.read(address, i, o)
 	if err != nil {
 		return err

@@ -42,6 +42,7 @@ type world struct {
 	counts   map[string]int
 
 	mu       sync.Mutex
+	valids   map[config]bool // configurations that the provider accepts
 	state    state
 	previous state
 	bad      *violation
@@ -78,7 +79,7 @@ func play(t *testing.T, s *schema, h history) (bad *violation, trace []string, c
 func newWorld(s *schema, y ylem) *world {
 	w := &world{
 		schema: s, network: newNetwork(), ylem: y, configs: map[string]config{}, ever: map[rowKey]row{}, known: map[string]string{},
-		counts: map[string]int{}, state: state{}, previous: state{}, names: map[string]string{}, began: time.Now(),
+		counts: map[string]int{}, state: state{}, previous: state{}, names: map[string]string{}, valids: map[config]bool{}, began: time.Now(),
 	}
 	options := []ylemtest.Option{ylemtest.WithListener(w.network), ylemtest.WithAnswers()}
 	if y.Reference {
@@ -182,6 +183,18 @@ func (w *world) violated() bool {
 	return w.bad != nil
 }
 
+func (w *world) isValid(c config) bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.valids[c]
+}
+
+func (w *world) valid(c config) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.valids[c] = true
+}
+
 func (w *world) store(address string, i *instance) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -196,12 +209,6 @@ func (w *world) setState(s state) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.state = s
-}
-
-func (w *world) object(i *instance) object {
-	v, err := tftypes.ValueFromJSON(i.json, w.schema.typ)
-	must(err)
-	return members(v)
 }
 
 func (w *world) pipelineOf(c config) string { return pipelineUUIDs[c.Pipeline] }
@@ -503,7 +510,7 @@ func (w *world) settle(c *command, err error, p *planned) {
 	w.checkLooks(c, requests)
 	w.checkNothingLost(c, p)
 	for _, address := range slices.Sorted(maps.Keys(w.state)) {
-		o := w.object(w.state[address])
+		o := w.state[address].object
 		w.say("    state: %s is %s, %s", address, w.name(text(o["id"])), text(o["status"]))
 	}
 }

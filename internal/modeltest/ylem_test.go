@@ -183,17 +183,22 @@ func provesNothingStarted(r ylemtest.Request) bool {
 	}
 }
 
-// runFaults are what can become of a run request: the rows of the provider's fault matrix that concern answers. Those
-// after which a run may have been started all the same come in two ways, with and without one.
-var runFaults = []struct {
+// slow is how long a slow answer takes.
+const slow = 5 * time.Second
+
+type runFault struct {
 	name  string
 	fault ylemtest.Fault
 	both  bool
-}{
+}
+
+// runFaults are what can become of a run request: the rows of the provider's fault matrix that concern answers. Those
+// after which a run may have been started all the same come in two ways, with and without one.
+var runFaults = []runFault{
 	{"closes the connection", ylemtest.Fault{Drop: true}, true},
 	{"resets the connection", ylemtest.Fault{Reset: true}, true},
 	{"never answers", ylemtest.Fault{Stall: 24 * time.Hour}, true},
-	{"answers after 5 s", ylemtest.Fault{Stall: 5 * time.Second}, true},
+	{"answers after 5 s", ylemtest.Fault{Stall: slow}, true},
 	{"answers 101", ylemtest.Fault{Status: 101}, true},
 	{"answers 303", ylemtest.Fault{Status: 303, Header: http.Header{"Location": {"https://ylem.example.com/"}}}, true},
 	{"answers 307", ylemtest.Fault{Status: 307, Header: http.Header{"Location": {"https://login.example.com/"}}}, false},
