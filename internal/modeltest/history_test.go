@@ -288,7 +288,10 @@ func newHistory(seed uint64) history {
 			h.Steps = append(h.Steps, step{Do: doConfigure, Resource: resource, Config: g.last[resource]})
 		}
 	}
-	if g.one(2) {
+	if g.one(2) { // the first apply certainly starts a run
+		if g.one(3) {
+			h.Steps = append(h.Steps, g.faultRun())
+		}
 		h.Steps = append(h.Steps, step{Do: doApply, Incident: g.incident()})
 	}
 	for range 1 + g.IntN(5) {
@@ -380,6 +383,9 @@ func (g generator) incident() incident {
 		return incident{}
 	}
 	i := incident{1 + incidentKind(g.IntN(int(incidentKinds)-1)), duringCall, 0, offsets[g.IntN(len(offsets))]}
+	if g.one(4) {
+		i.Kind = interrupt
+	}
 	if g.one(3) {
 		i.Point = point(g.IntN(3))
 	}
@@ -387,6 +393,14 @@ func (g generator) incident() incident {
 		i.Call = 1 + g.IntN(14)
 	}
 	return i
+}
+
+func (g generator) faultRun() step {
+	s := step{Do: doFaultRun, A: g.IntN(len(runFaults)), B: g.IntN(6)}
+	if g.one(4) {
+		s.A = slices.IndexFunc(runFaults, func(f runFault) bool { return f.fault.Stall == slow }) // time for incidents
+	}
+	return s
 }
 
 func (g generator) step() step {
@@ -412,10 +426,7 @@ func (g generator) step() step {
 	case n < 64:
 		s.Do = doPass
 	case n < 74:
-		s.Do, s.A, s.B = doFaultRun, g.IntN(len(runFaults)), g.IntN(6)
-		if g.one(5) {
-			s.A = slices.IndexFunc(runFaults, func(f runFault) bool { return f.fault.Stall == slow }) // time for incidents
-		}
+		return g.faultRun()
 	case n < 78:
 		s.Do, s.A = doFaultRead, g.IntN(len(readFaults))
 	case n < 79:
