@@ -532,7 +532,12 @@ func simpler(h history, i int) (candidates []history, ok bool) {
 	default:
 		if n := found.Int(); n > 0 && found.Type() != reflect.TypeFor[kind]() {
 			values = []int64{0}
-			if n > 1 {
+			switch {
+			case found.Type() == reflect.TypeFor[time.Duration]():
+				if earlier := slices.Index(offsets, time.Duration(n)); earlier > 0 {
+					values = append(values, int64(offsets[earlier-1]))
+				}
+			case n > 1:
 				values = append(values, n/2, n-1)
 			}
 		}
