@@ -1,4 +1,4 @@
-# All data sources of the provider. What the outputs tell has its window in the past, so that new runs do not change it.
+# All data sources of the provider. What the outputs show has its window in the past, so that new runs do not change it.
 
 data "ylem_pipeline_stats" "orders_january" {
   pipeline_uuid = local.orders

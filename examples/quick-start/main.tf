@@ -13,7 +13,7 @@ resource "ylem_pipeline_run" "orders" {
   wait_for_completion = true
 
   completion = {
-    quiet_period = "30s" # longer than the longest task
+    quiet_period = "30s" # longer than the longest task of any pipeline
   }
 }
 

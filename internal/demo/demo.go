@@ -21,8 +21,11 @@ type demo struct {
 	clock *ylemtest.Clock // ylem's
 }
 
-// chdir makes terraform use the configuration that waits for its runs.
-const chdir = "-chdir=waiting"
+// chdir makes terraform use the configuration that waits for its runs, once the one with an idempotency key.
+const (
+	chdir = "-chdir=waiting"
+	once  = "-chdir=once"
+)
 
 func demonstrate(ctx context.Context) (err error) {
 	below, err := os.MkdirTemp("", "ylem-demo-")
@@ -41,7 +44,7 @@ func demonstrate(ctx context.Context) (err error) {
 	}
 	d := &demo{workspace: w, ylem: server, clock: clock}
 	for _, step := range []func(context.Context) error{
-		d.firstApply, d.secondPlan, d.newTrigger, d.waits, d.failed, d.outlasted, d.resumed, d.destroy,
+		d.firstApply, d.secondPlan, d.newTrigger, d.waits, d.failed, d.outlasted, d.resumed, d.killed, d.destroy,
 	} {
 		if err := step(ctx); err != nil {
 			return err
@@ -149,7 +152,7 @@ func (d *demo) failed(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if _, err := d.nightly(ctx, runs[4], true, "failed"); err != nil {
+	if _, err := d.recorded(ctx, chdir, runs[4], true, "failed"); err != nil {
 		return err
 	}
 	say("\n   Terraform keeps the failed run in its state. The next plan is another run:")
@@ -173,7 +176,7 @@ func (d *demo) outlasted(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	_, err = d.nightly(ctx, runs[5], false, "pending", "running")
+	_, err = d.recorded(ctx, chdir, runs[5], false, "pending", "running")
 	return err
 }
 
@@ -181,17 +184,7 @@ func (d *demo) outlasted(ctx context.Context) error {
 func (d *demo) resumed(ctx context.Context) error {
 	say("\n   The next apply starts nothing. It resumes waiting for the same run, and the hour passes.")
 	before := len(d.ylem.Requests(ylemtest.RouteLogs))
-	waiting, stop := context.WithCancel(ctx)
-	defer stop()
-	go func() {
-		for waiting.Err() == nil {
-			if len(d.ylem.Requests(ylemtest.RouteLogs)) > before+2 { // the plan looks once
-				d.clock.Advance(time.Hour)
-				return
-			}
-			time.Sleep(10 * time.Millisecond)
-		}
-	}()
+	defer d.passHour(ctx, before+2)() // the plan looks once
 	if _, err := d.terraformSays(ctx, []string{"will be updated in-place", "Apply complete! Resources: 0 added, 1 changed"},
 		chdir, "apply", "-auto-approve", "-input=false"); err != nil {
 		return err
@@ -199,16 +192,94 @@ func (d *demo) resumed(ctx context.Context) error {
 	return d.describeNightly(ctx, 6, before)
 }
 
+// passHour lets an hour pass once the log has been read more than this often, unless it is stopped before.
+func (d *demo) passHour(ctx context.Context, reads int) (stop func()) {
+	ctx, stop = context.WithCancel(ctx)
+	go func() {
+		if d.until(ctx, func() bool { return len(d.ylem.Requests(ylemtest.RouteLogs)) > reads }) == nil {
+			d.clock.Advance(time.Hour)
+		}
+	}()
+	return stop
+}
+
+// until polls until a condition holds.
+func (d *demo) until(ctx context.Context, holds func() bool) error {
+	for !holds() {
+		select {
+		case <-time.After(10 * time.Millisecond):
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+	return nil
+}
+
+// killed kills terraform and the provider while they wait for a run with an idempotency key. The next apply goes on with
+// that run.
+func (d *demo) killed(ctx context.Context) error {
+	say("\n7. Kill Terraform and the provider while they wait for a run, as when a machine dies. The run has an idempotency key.")
+	apply := []string{once, "apply", "-auto-approve", "-input=false"}
+	before := len(d.ylem.Requests(ylemtest.RouteLogs))
+	process, err := d.Start(ctx, announce(apply)...)
+	if err != nil {
+		return err
+	}
+	defer process.Kill()
+	late, cancel := context.WithTimeout(ctx, 30*time.Second)
+	defer cancel()
+	err = d.until(late, func() bool {
+		runs := d.ylem.Runs("") // the log is read once before the start
+		return len(runs) == 7 && len(d.ylem.Rows(runs[6].UUID)) > 0 && len(d.ylem.Requests(ylemtest.RouteLogs)) > before+2
+	})
+	if err != nil {
+		stdout, stderr := process.Output()
+		return fmt.Errorf("terraform does not wait for its run: %w\n\n%s%s", err, stdout, stderr)
+	}
+	process.Kill()
+	runs, err := d.expectRuns(7)
+	if err != nil {
+		return err
+	}
+	run := runs[6]
+	s, err := d.state(ctx, once)
+	if err != nil {
+		return err
+	}
+	if len(s.Values.RootModule.Resources) > 0 {
+		return fmt.Errorf("the state is not empty: %+v", s.Values)
+	}
+	say("   Killed.\n\n   Terraform's state is empty, and run %s goes on in Ylem. The next apply finds it:", run.UUID)
+
+	defer d.passHour(ctx, len(d.ylem.Requests(ylemtest.RouteLogs))+2)()
+	output, err := d.terraformSays(ctx, nil, apply...)
+	if err != nil {
+		return err
+	}
+	if err := showDiagnostic(output, "Warning: A run with this idempotency key was adopted"); err != nil {
+		return err
+	}
+	if _, err := d.expectRuns(7); err != nil {
+		return err
+	}
+	took, err := d.recorded(ctx, once, run, false, "succeeded")
+	if err != nil {
+		return err
+	}
+	say("\n   ylem_pipeline_run.january is run %s: it succeeded, and its %d tasks took %s. It was started by one request.", run.UUID, len(run.Tasks), took)
+	return nil
+}
+
 // destroy forgets the runs.
 func (d *demo) destroy(ctx context.Context) error {
-	say("\n7. Destroy: Terraform forgets the runs, Ylem keeps them.")
+	say("\n8. Destroy: Terraform forgets the runs, Ylem keeps them.")
 	destroy := []string{"destroy", "-auto-approve", "-input=false"}
-	for _, arguments := range [][]string{destroy, append([]string{chdir}, destroy...)} {
+	for _, arguments := range [][]string{destroy, append([]string{chdir}, destroy...), append([]string{once}, destroy...)} {
 		if _, err := d.terraformSays(ctx, []string{"Destroy complete!"}, arguments...); err != nil {
 			return err
 		}
 	}
-	_, err := d.expectRuns(6)
+	_, err := d.expectRuns(7)
 	return err
 }
 
@@ -216,7 +287,7 @@ func (d *demo) destroy(ctx context.Context) error {
 func (d *demo) summary() error {
 	counts := map[ylemtest.Route]int{}
 	for _, request := range d.ylem.Requests() {
-		if request.Status/100 != 2 {
+		if request.Status/100 != 2 && request.Status != 0 { // 0: of what was killed
 			return fmt.Errorf("the sandbox answered %s %s with %d", request.Method, request.Path, request.Status)
 		}
 		counts[request.Route]++
@@ -229,7 +300,7 @@ func (d *demo) summary() error {
 		}
 		total += counts[route]
 	}
-	if _, err := d.expectRuns(6); err != nil {
+	if _, err := d.expectRuns(7); err != nil {
 		return err
 	}
 	say("\nWhat Ylem saw: %d requests to run a pipeline, one for each run; %d reads; %d requests for a token, one each time "+
@@ -300,9 +371,9 @@ func (d *demo) expectRuns(n int) ([]ylemtest.Run, error) {
 	return runs, nil
 }
 
-// nightly finds the run in the state of the configuration that waits for its runs, and checks how it is recorded there.
-func (d *demo) nightly(ctx context.Context, run ylemtest.Run, tainted bool, statuses ...string) (took time.Duration, err error) {
-	s, err := d.state(ctx, chdir)
+// recorded finds the run in the state of a configuration, and checks how it is recorded there.
+func (d *demo) recorded(ctx context.Context, configuration string, run ylemtest.Run, tainted bool, statuses ...string) (took time.Duration, err error) {
+	s, err := d.state(ctx, configuration)
 	if err != nil {
 		return 0, err
 	}
@@ -325,7 +396,7 @@ func (d *demo) describeNightly(ctx context.Context, runs, before int) error {
 	if rows := d.ylem.Rows(run.UUID); len(rows) != len(run.Tasks) || polls < 1 {
 		return fmt.Errorf("run %s had reported %d of %d tasks when the apply ended, after %d requests for the log", run.UUID, len(rows), len(run.Tasks), polls)
 	}
-	took, err := d.nightly(ctx, run, false, "succeeded")
+	took, err := d.recorded(ctx, chdir, run, false, "succeeded")
 	if err != nil {
 		return err
 	}

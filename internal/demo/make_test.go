@@ -55,5 +55,9 @@ func TestMakeSaysThatItCompiles(t *testing.T) {
 		if said, ran := strings.Index(output, "Compiling"), strings.LastIndex(output, "go run"); said < 0 || said > ran {
 			t.Errorf("make %s does not say first that it compiles:\n%s", target, output)
 		}
+		root, err := filepath.Abs(filepath.Join("..", ".."))
+		if target == "sandbox" && (err != nil || !strings.Contains(output, `"ylem-co/ylem" = "`+root+`"`)) {
+			t.Errorf("make sandbox does not say how to use the provider of the checkout:\n%s", output)
+		}
 	}
 }

@@ -39,19 +39,19 @@ type invocation struct {
 // begin returns a context that ends with interrupt.
 func (i *invocations) begin(ctx context.Context) (_ context.Context, end func()) {
 	ctx, interrupt := context.WithCancel(ctx)
-	one := &invocation{interrupt, make(chan struct{})}
+	inv := &invocation{interrupt, make(chan struct{})}
 	i.mu.Lock()
 	defer i.mu.Unlock()
 	if i.underWay == nil {
 		i.underWay = map[*invocation]struct{}{}
 	}
-	i.underWay[one] = struct{}{}
+	i.underWay[inv] = struct{}{}
 	return ctx, func() {
 		interrupt()
 		i.mu.Lock()
 		defer i.mu.Unlock()
-		delete(i.underWay, one)
-		close(one.ended)
+		delete(i.underWay, inv)
+		close(inv.ended)
 	}
 }
 
@@ -60,13 +60,13 @@ func (i *invocations) interrupt() (wait func(context.Context)) {
 	i.mu.Lock()
 	defer i.mu.Unlock()
 	all := slices.Collect(maps.Keys(i.underWay))
-	for _, one := range all {
-		one.interrupt()
+	for _, inv := range all {
+		inv.interrupt()
 	}
 	return func(ctx context.Context) {
-		for _, one := range all {
+		for _, inv := range all {
 			select {
-			case <-one.ended:
+			case <-inv.ended:
 			case <-ctx.Done():
 				return
 			}
@@ -96,7 +96,7 @@ func (s server) InvokeAction(ctx context.Context, req *tfprotov6.InvokeActionReq
 			if !unread && !(progress && ctx.Err() != nil) {
 				unread = !push(event)
 			}
-			return true // else the framework reads no more, and the action blocks for ever on its next event
+			return true // false would stop the drain and block the action on its next event
 		})
 	}}, nil
 }

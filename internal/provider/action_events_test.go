@@ -42,8 +42,8 @@ func TestStoppedActionDeliversItsResult(t *testing.T) {
 func TestStoppedActionNamesTheRunThatIsStartedMeanwhile(t *testing.T) {
 	t.Parallel()
 	for summary, more := range map[string]object{
-		"Stopped waiting for the run":                 nil,
-		"Interrupted while the run was being started": {"wait_for_completion": nil, "completion": nil},
+		"Stopped waiting for the run": nil,
+		"Interrupted":                 {"wait_for_completion": nil, "completion": nil},
 	} {
 		t.Run(summary, func(t *testing.T) {
 			t.Parallel()

@@ -10,15 +10,17 @@ import (
 	"os"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 	"unicode"
 
-	"github.com/hashicorp/terraform-plugin-framework/attr"
 	"github.com/hashicorp/terraform-plugin-framework/datasource"
 	"github.com/hashicorp/terraform-plugin-framework/diag"
 	"github.com/hashicorp/terraform-plugin-framework/path"
 	"github.com/hashicorp/terraform-plugin-framework/provider"
+	"github.com/hashicorp/terraform-plugin-framework/tfsdk"
 	"github.com/hashicorp/terraform-plugin-framework/types"
+	"github.com/hashicorp/terraform-plugin-go/tftypes"
 
 	"github.com/ylem-co/terraform-provider-ylem/internal/ylem"
 	"github.com/ylem-co/terraform-provider-ylem/internal/ylem/follow"
@@ -58,7 +60,9 @@ type api struct {
 	client   *ylem.Client // nil until the provider is configured with values that are all known
 	follower *follow.Follower
 	scopes   []string // as configured; nil: not set, so that a token has all scopes of the OAuth client
-	unknown  []string // the attributes of the provider that are not known yet
+	claims   *claims
+	warned   *sync.Map // what a refresh has warned of, so that many runs do not repeat it
+	unknown  []string  // the attributes of the provider that are not known yet
 }
 
 // now is the time by Ylem's clock, as far as it is known without a request.
@@ -110,7 +114,7 @@ func (p *ylemProvider) Configure(ctx context.Context, req provider.ConfigureRequ
 	}
 
 	var a api
-	a.unknown = m.unknown()
+	a.unknown = unknownAttributes(req.Config)
 	if len(a.unknown) > 0 {
 		if req.ClientCapabilities.DeferralAllowed {
 			resp.Deferred = &provider.Deferred{Reason: provider.DeferredReasonProviderConfigUnknown}
@@ -124,13 +128,12 @@ func (p *ylemProvider) Configure(ctx context.Context, req provider.ConfigureRequ
 		cfg.RetryWait = p.retryWait
 		cfg.Dial = p.dial
 		cfg.Logger = newLogger()
-		a.scopes = cfg.Scopes
 		var err error
 		if a.client, err = ylem.New(cfg); err != nil {
 			resp.Diagnostics.AddError("The provider's configuration cannot work", err.Error())
 			return
 		}
-		a.follower, a.scopes = follow.New(a.client), cfg.Scopes
+		a.follower, a.scopes, a.claims, a.warned = follow.New(a.client), cfg.Scopes, new(claims), new(sync.Map)
 	}
 	resp.ResourceData = a
 	resp.DataSourceData = a
@@ -143,49 +146,13 @@ func (p *ylemProvider) userAgent(terraformVersion string) string {
 	return strings.Join(append([]string{agent}, strings.Fields(os.Getenv("TF_APPEND_USER_AGENT"))...), " ")
 }
 
-// unknown names the attributes whose values are not known yet. None of them may be replaced by a default: the
-// default host would be sent another host's secret.
-func (m *providerModel) unknown() []string {
-	values := []struct {
-		name  string
-		value attr.Value
-	}{
-		{"api_url", m.APIURL},
-		{"client_id", m.ClientID},
-		{"client_secret", m.ClientSecret},
-		{"scopes", m.Scopes},
-		{"request_timeout", m.RequestTimeout},
-		{"max_retries", m.MaxRetries},
-		{"max_concurrent_runs", m.MaxConcurrentRuns},
-		{"headers", m.Headers},
-		{"ca_cert_pem", m.CACertPEM},
-		{"client_cert_pem", m.ClientCertPEM},
-		{"client_key_pem", m.ClientKeyPEM},
-		{"insecure", m.Insecure},
-	}
-	var names []string
-	for _, v := range values {
-		unknown := v.value.IsUnknown()
-		switch elements := v.value.(type) {
-		case types.Set:
-			unknown = unknown || anyUnknown(elements.Elements())
-		case types.Map:
-			unknown = unknown || anyUnknown(slices.Collect(maps.Values(elements.Elements())))
-		}
-		if unknown {
-			names = append(names, v.name)
-		}
-	}
-	return names
-}
-
-func anyUnknown(values []attr.Value) bool {
-	for _, v := range values {
-		if v.IsUnknown() {
-			return true
-		}
-	}
-	return false
+// unknownAttributes names the attributes whose values are not known yet, wholly or in part. None of them may be replaced by
+// a default: the default host would be sent another host's secret.
+func unknownAttributes(config tfsdk.Config) []string {
+	var attributes map[string]tftypes.Value
+	_ = config.Raw.As(&attributes) // a provider's configuration is an object
+	maps.DeleteFunc(attributes, func(_ string, value tftypes.Value) bool { return value.IsFullyKnown() })
+	return slices.Sorted(maps.Keys(attributes))
 }
 
 func (m *providerModel) clientConfig(ctx context.Context, diags *diag.Diagnostics) request.Config {

@@ -70,7 +70,10 @@ func answer(e *request.Error) string {
 
 // explain finds the summary of an error and what to do about it. The texts name each cause that Ylem's answer allows.
 func explain(e *request.Error) (summary, advice string) {
+	_, unreadable := errors.AsType[*ylem.RowError](e)
 	switch {
+	case unreadable:
+		return "Ylem's answer cannot be understood", "A row of the log is in a form that the provider does not know. Please report this as a bug in the provider."
 	case errors.Is(e, context.Canceled):
 		return "Interrupted", "The request was canceled because Terraform was interrupted."
 	case errors.Is(e, ylem.ErrLogTooLarge):

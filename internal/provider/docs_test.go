@@ -197,6 +197,68 @@ func TestPagesFitTheRegistry(t *testing.T) {
 	}
 }
 
+// Every test that a page names exists.
+func TestPagesNameRealTests(t *testing.T) {
+	t.Parallel()
+	exists := map[string]bool{}
+	err := filepath.WalkDir(filepath.Join(root, "internal"), func(path string, entry fs.DirEntry, err error) error {
+		if err != nil || !strings.HasSuffix(path, "_test.go") {
+			return err
+		}
+		text, err := os.ReadFile(path)
+		for _, function := range testFunction.FindAllStringSubmatch(string(text), -1) {
+			exists[function[1]] = true
+		}
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	named := 0
+	for _, p := range pages(t) {
+		for _, name := range testName.FindAllStringSubmatch(p.text, -1) {
+			named++
+			if !exists[name[1]] {
+				t.Errorf("%s: there is no %s", p.name, name[1])
+			}
+		}
+	}
+	if named < 15 {
+		t.Errorf("only %d names found", named)
+	}
+}
+
+var (
+	testFunction = regexp.MustCompile(`(?m)^func ((?:Test|Fuzz)\w+)\(`)
+	testName     = regexp.MustCompile("`((?:Test|Fuzz)[A-Z]\\w+)`")
+)
+
+// Pages, and the examples that they show, use the words that descriptions must use. (What is in docs/ comes from templates/,
+// descriptions and examples.)
+func TestPagesUsePlainWords(t *testing.T) {
+	t.Parallel()
+	var texts []page
+	for _, p := range pages(t) {
+		if !strings.HasPrefix(p.name, "docs/") && p.name != "CODE_OF_CONDUCT.md" { // that is about people
+			texts = append(texts, page{p.name, p.prose()})
+		}
+	}
+	for _, name := range exampleFiles(t, examples, ".tf", ".sh", ".tfrc") {
+		text, err := os.ReadFile(filepath.Join(examples, name))
+		if err != nil {
+			t.Fatal(err)
+		}
+		texts = append(texts, page{"examples/" + name, string(text)})
+	}
+	for _, p := range texts {
+		for line := range strings.Lines(p.text) {
+			if word := unidiomatic.FindString(line); word != "" {
+				t.Errorf("%s: write it in other words than %q: %s", p.name, word, line)
+			}
+		}
+	}
+}
+
 // The table of troubles has every summary of the code, as Terraform shows it, and no other.
 func TestTroubleshootingIsTrue(t *testing.T) {
 	t.Parallel()
@@ -246,7 +308,11 @@ func summaries(t *testing.T) (list []string) {
 	takers := map[string]int{"AddError": 0, "AddWarning": 0, "AddAttributeError": 1, "AddAttributeWarning": 1, "addAs": 2, "check": 2, "refuse": 2}
 	files := token.NewFileSet()
 	add := func(e ast.Expr) {
-		if sum, ok := e.(*ast.BinaryExpr); ok {
+		for {
+			sum, ok := e.(*ast.BinaryExpr)
+			if !ok {
+				break
+			}
 			e = sum.X
 		}
 		switch e := e.(type) {
@@ -258,8 +324,10 @@ func summaries(t *testing.T) (list []string) {
 			list = append(list, text)
 		case *ast.Ident: // handed on
 			if e.Name != "summary" {
-				t.Errorf("%s: the summary %s is no text that this test can read", files.Position(e.Pos()), e.Name)
+				t.Errorf("%s: this test cannot read the summary %s", files.Position(e.Pos()), e.Name)
 			}
+		default:
+			t.Errorf("%s: this test cannot read the summary", files.Position(e.Pos()))
 		}
 	}
 	for _, name := range sources {

@@ -25,7 +25,7 @@ var inDays = regexp.MustCompile(`(?i)^[0-9.]+ *(d|days?|w|weeks?)`)
 func checkDuration(s string, atLeast time.Duration) error {
 	switch d, err := time.ParseDuration(s); {
 	case err != nil && inDays.MatchString(s):
-		return fmt.Errorf("%q is not a duration: days are written as hours, a week as 168h", s)
+		return fmt.Errorf("%q: days are not supported; write hours, such as 168h for seven days", s)
 	case err != nil:
 		return fmt.Errorf("%q is not a duration", s)
 	case d <= 0:

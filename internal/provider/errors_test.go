@@ -160,7 +160,7 @@ func TestTokensThatAreRefused(t *testing.T) {
 			nil,
 			object{"api_url": "PREFIXED"},
 			1,
-			[]string{"has no such address", "api_url", "YLEM_API_URL", "without /v1", "404 Not Found", "404 page not found"},
+			[]string{"does not recognize this URL", "api_url", "YLEM_API_URL", "without /v1", "404 Not Found"},
 		},
 		"HTML": {
 			func(h *history) { h.Inject(htmlPage) }, nil, 1,
@@ -186,7 +186,7 @@ func TestTokensThatAreRefused(t *testing.T) {
 			func(h *history) {
 				h.Inject(ylemtest.Fault{Route: ylemtest.RouteToken, Times: -1, Status: 503, Body: "upstream connect error"})
 			}, nil, 5,
-			[]string{"gave no access token", "503 Service Unavailable", "upstream connect error"},
+			[]string{"gave no access token", "503 Service Unavailable"},
 		},
 		"no answer": {
 			func(h *history) { h.Inject(ylemtest.Fault{Route: ylemtest.RouteToken, Times: -1, Drop: true}) }, nil, 5,
@@ -301,7 +301,7 @@ func TestServerTrouble(t *testing.T) {
 	for status, says := range map[int][]string{
 		400: {"refused the request", "400 Bad Request", "report this"},
 		401: {"refused the access token", "401 Unauthorized", "deactivated"},
-		404: {"has no such address", "404 Not Found", "api_url"},
+		404: {"does not recognize this URL", "404 Not Found", "api_url"},
 		429: {"is rate limiting requests", "429 Too Many Requests", "-parallelism"},
 		500: {"Ylem failed", "500 Internal Server Error", "Apply again"},
 		502: {"Ylem failed", "502 Bad Gateway"},

@@ -279,7 +279,7 @@ var (
 
 // addExamplePipelines makes a pipeline of every UUID in a text, whose tasks have all of these UUIDs too: whichever
 // of them is meant as which, it exists. Each has run before, so that it has a last run, also with the UUID of the run that
-// the text imports. The tasks take no time, so that nobody waits for them.
+// the text imports. The tasks take no time.
 func (s *sandbox) addExamplePipelines(text string) {
 	var p ylemtest.Pipeline
 	for _, uuid := range anyUUID.FindAllString(text, -1) {
@@ -291,7 +291,9 @@ func (s *sandbox) addExamplePipelines(text string) {
 		past := time.Now().Add(-time.Hour)
 		s.AddRun(p.UUID, past)
 		for _, run := range anyImport.FindAllStringSubmatch(text, -1) {
-			s.AddRows(ylemtest.Row{PipelineUUID: p.UUID, PipelineRunUUID: run[1], IsSuccessful: true, ExecutedAt: past})
+			for _, final := range p.Tasks {
+				s.AddRows(ylemtest.Row{PipelineUUID: p.UUID, PipelineRunUUID: run[1], TaskUUID: final.UUID, IsSuccessful: true, ExecutedAt: past})
+			}
 		}
 	}
 }

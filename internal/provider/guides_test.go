@@ -108,7 +108,7 @@ func TestFleetIsSummedUp(t *testing.T) {
 	}
 }
 
-// What each of the guide's resources is told to react to starts one run of its pipeline.
+// Whatever each of the guide's resources reacts to starts one run of its pipeline.
 func TestChangesStartRuns(t *testing.T) {
 	t.Parallel()
 	files := guide(t, "react-to-infrastructure-changes")
@@ -134,4 +134,72 @@ func TestChangesStartRuns(t *testing.T) {
 	text = strings.Replace(text, "reports, version 2", "reports, version 3", 1)
 	tf.write(t, "main.tf", requirements+s.config(text))
 	apply("the bucket", 5)
+}
+
+// The guide's window for the log of a run holds all of its rows, also if the clocks of the tasks are behind.
+func TestGuideReadsTheLogOfARun(t *testing.T) {
+	t.Parallel()
+	files := guide(t, "wait-for-a-run")
+	text := strings.Replace(files["wait.tf"], "completion = {", "completion = {\n    poll_interval = \"100ms\"", 1) + files["outputs.tf"] + "output \"rows\" {\n  value = length(data.ylem_pipeline_logs.import.logs)\n}\n"
+	uuids := anyUUID.FindAllString(files["wait.tf"], -1)
+	s := newSandbox(t)
+	query := ylemtest.Task{UUID: "449c3c47-427e-465e-b1d2-0bf257b714e4", Output: []byte(`[{"rows":7}]`), ClockBehind: 3 * time.Second}
+	s.AddPipeline(ylemtest.Pipeline{UUID: uuids[0], Tasks: []ylemtest.Task{
+		query,
+		{UUID: uuids[1], Type: "api_call", Duration: 10 * time.Millisecond, After: []string{query.UUID}, ClockBehind: 3 * time.Second},
+		{UUID: uuids[2], Type: "notification", Duration: 20 * time.Millisecond, After: []string{query.UUID}, ClockBehind: 3 * time.Second},
+	}})
+	tf := newTerraform(t, s.config(text), "TF_CLI_ARGS_apply=-auto-approve")
+	tf.mustRun(t, 0, "apply")
+	for output, want := range map[string]string{"rows": "3", "rows_read": `[[{"rows":7}]]`} {
+		if got := strings.Join(strings.Fields(tf.mustRun(t, 0, "output", "-json", output)), ""); got != want {
+			t.Errorf("%s is %s, want %s", output, got, want)
+		}
+	}
+	tf.mustRun(t, 0, "plan", "-detailed-exitcode")
+}
+
+// After a for-each, the guide's configuration does not take the first row of the last task for the end.
+func TestGuideWaitsForEveryItem(t *testing.T) {
+	t.Parallel()
+	text := strings.Replace(guide(t, "wait-for-a-run")["for-each.tf"], `"2m"`, "\"2s\"\n    poll_interval = \"100ms\"", 1)
+	uuids := anyUUID.FindAllString(text, -1)
+	s := newSandbox(t)
+	const forEach = "449c3c47-427e-465e-b1d2-0bf257b714e4"
+	s.AddPipeline(ylemtest.Pipeline{UUID: uuids[0], Tasks: []ylemtest.Task{
+		{UUID: forEach, Type: "for_each", Items: 3},
+		{
+			UUID: uuids[1], Duration: 300 * time.Millisecond, After: []string{forEach},
+			Errors: []ylemtest.TaskError{{Message: "the third item is broken"}}, FailOnPass: 3,
+		},
+	}})
+	tf := newTerraform(t, s.config(text), "TF_CLI_ARGS_apply=-auto-approve")
+	_, stderr, code := tf.run(t, "apply", "-no-color")
+	if code != 1 || !strings.Contains(strings.Join(strings.Fields(stderr), " "), "the third item is broken") {
+		t.Errorf("exit code %d, want 1 and the failure of the third item:\n%s", code, stderr)
+	}
+}
+
+// What the guide says of running again with a key and on purpose.
+func TestGuideRunsOnceForAKey(t *testing.T) {
+	t.Parallel()
+	text := guide(t, "never-run-twice")["date.tf"]
+	s := newSandbox(t)
+	s.AddPipeline(ylemtest.Pipeline{UUID: anyUUID.FindString(text), Tasks: []ylemtest.Task{{Type: "external_trigger"}}})
+	tf := newTerraform(t, s.config(text), "TF_CLI_ARGS_apply=-auto-approve")
+	apply := func(what string, runs int, arguments ...string) {
+		t.Helper()
+		tf.mustRun(t, 0, append([]string{"apply"}, arguments...)...)
+		if n := s.count(ylemtest.RouteRun); n != runs {
+			t.Errorf("%s: %d runs, want %d", what, n, runs)
+		}
+	}
+	apply("new", 1)
+	apply("replaced", 1, "-replace=ylem_pipeline_run.load")
+	tf.mustRun(t, 0, "destroy", "-auto-approve")
+	apply("destroyed and applied", 1)
+	apply("another day", 2, "-var=day=2024-02-01")
+	if input := string(s.Runs("")[1].Input); !strings.HasPrefix(input, `{"_idempotency_key":"2024-02-01/`) || !strings.HasSuffix(input, `","day":"2024-02-01"}`) {
+		t.Errorf("the input is %s", input)
+	}
 }

@@ -100,23 +100,24 @@ func TestRedirectsOfEveryKindAreNotFollowed(t *testing.T) {
 	elsewhere := newSandbox(t)
 	secure := newSandbox(t, ylemtest.WithTLS(nil))
 	for name, test := range map[string]struct {
+		status   int
 		location func(path string) string
 		says     string
 	}{
-		"to another host":    {func(path string) string { return elsewhere.URL + path }, elsewhere.URL},
-		"to http":            {func(path string) string { return "http" + strings.TrimPrefix(secure.URL, "https") + path }, "http://127.0.0.1"},
-		"to itself":          {func(path string) string { return path }, "/v1/"},
-		"to nowhere":         {func(string) string { return "" }, "redirect"},
-		"to what is no URL":  {func(string) string { return "http://%zz" }, "redirect"},
-		"to a script":        {func(string) string { return "javascript:alert(1)" }, "javascript:alert(1)"},
-		"to a very long URL": {func(string) string { return "https://example.com/" + strings.Repeat("x", 100_000) }, "https://example.com/xxx"},
+		"to another host":    {301, func(path string) string { return elsewhere.URL + path }, elsewhere.URL},
+		"to http":            {302, func(path string) string { return "http" + strings.TrimPrefix(secure.URL, "https") + path }, "http://127.0.0.1"},
+		"to itself":          {303, func(path string) string { return path }, "/v1/"},
+		"to nowhere":         {307, func(string) string { return "" }, "redirect"},
+		"to what is no URL":  {308, func(string) string { return "http://%zz" }, "redirect"},
+		"to a script":        {307, func(string) string { return "javascript:alert(1)" }, "javascript:alert(1)"},
+		"to a very long URL": {308, func(string) string { return "https://example.com/" + strings.Repeat("x", 100_000) }, "https://example.com/xxx"},
 	} {
 		for _, route := range []ylemtest.Route{ylemtest.RouteToken, ylemtest.RouteRun, ylemtest.RouteStats, ylemtest.RouteLogs} {
 			t.Run(name+", "+string(route), func(t *testing.T) {
 				t.Parallel()
 				s := newSandbox(t, ylemtest.WithTLS(nil))
 				p := s.AddPipeline(ylemtest.Pipeline{}).UUID
-				s.Inject(ylemtest.Fault{Route: route, Times: -1, Status: 308, Header: http.Header{"Location": {test.location("/v1/oauth/token")}}})
+				s.Inject(ylemtest.Fault{Route: route, Times: -1, Status: test.status, Header: http.Header{"Location": {test.location("/v1/oauth/token")}}})
 				connection := s.connect(t, object{"ca_cert_pem": s.CertificatePEM()})
 				var diags diagnostics
 				switch route {

@@ -376,7 +376,7 @@ func TestPipelineLogsOfUnknownOutcome(t *testing.T) {
 		run      any // is_successful of the run
 		failed   int
 	}{
-		"unknown alone":             {[]ylem.Outcome{unknown}, types.BoolNull(), []any{unknown}, nil, 0},
+		"unknown alone":             {[]ylem.Outcome{unknown}, types.BoolNull(), []any{nil}, nil, 0},
 		"with a success":            {[]ylem.Outcome{unknown, yes}, types.BoolNull(), []any{true, nil}, nil, 0},
 		"with a failure":            {[]ylem.Outcome{unknown, no, yes}, types.BoolNull(), []any{true, false, nil}, false, 1},
 		"successes only":            {[]ylem.Outcome{unknown, yes}, types.BoolValue(true), []any{true}, nil, 0},

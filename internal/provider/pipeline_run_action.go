@@ -20,6 +20,7 @@ import (
 var (
 	_ action.ActionWithConfigure      = (*pipelineRunAction)(nil)
 	_ action.ActionWithValidateConfig = (*pipelineRunAction)(nil)
+	_ action.ActionWithModifyPlan     = (*pipelineRunAction)(nil)
 )
 
 func newPipelineRunAction() action.Action {
@@ -35,6 +36,7 @@ type pipelineRunActionModel struct {
 	PipelineUUID      types.String `tfsdk:"pipeline_uuid"`
 	Input             types.String `tfsdk:"input"`
 	InputWO           types.String `tfsdk:"input_wo"`
+	IdempotencyKey    types.String `tfsdk:"idempotency_key"`
 	WaitForCompletion types.Bool   `tfsdk:"wait_for_completion"`
 	Completion        types.Object `tfsdk:"completion"`
 	OnFailure         types.String `tfsdk:"on_failure"`
@@ -48,7 +50,7 @@ func (a *pipelineRunAction) Metadata(_ context.Context, req action.MetadataReque
 
 func (a *pipelineRunAction) Schema(_ context.Context, _ action.SchemaRequest, resp *action.SchemaResponse) {
 	resp.Schema = schema.Schema{
-		MarkdownDescription: "Starts a run of a pipeline, and waits for it if asked to, each time it is invoked: by an `action_trigger` of a resource or by " +
+		MarkdownDescription: "Starts a run of a pipeline, and optionally waits until it has ended, each time it is invoked: by an `action_trigger` of a resource or by " +
 			"`terraform apply -invoke`. Terraform stores nothing about it; to have the run in the state, use the resource `ylem_pipeline_run`. " +
 			"Needs Terraform 1.14 or later and the scope `pipelines:run`; waiting also needs `stats:read`.",
 		Attributes: map[string]schema.Attribute{
@@ -70,6 +72,12 @@ func (a *pipelineRunAction) Schema(_ context.Context, _ action.SchemaRequest, re
 					"`terraform apply -invoke` does so up to Terraform 1.15; from 1.16 on, Terraform removes ephemeral values from what it invokes, and the " +
 					"provider cannot see that they are missing: the run starts without an input. Use a `sensitive` variable there instead; Terraform stores its value in saved plans.",
 				Validators: []validator.String{inputValidator{}},
+			},
+			"idempotency_key": schema.StringAttribute{
+				Optional: true,
+				MarkdownDescription: keyDescription + " Whatever triggers the action, a run with the same key and input is started once a day at most; to run again on purpose, change " +
+					"the key.",
+				Validators: []validator.String{keyValidator{}},
 			},
 			"wait_for_completion": schema.BoolAttribute{
 				Optional:            true,
@@ -124,7 +132,15 @@ func (a *pipelineRunAction) Configure(_ context.Context, req action.ConfigureReq
 func (a *pipelineRunAction) ValidateConfig(ctx context.Context, req action.ValidateConfigRequest, resp *action.ValidateConfigResponse) {
 	var timeout duration
 	resp.Diagnostics.Append(req.Config.GetAttribute(ctx, path.Root("timeout"), &timeout)...)
+	checkKey(ctx, req.Config, &resp.Diagnostics)
 	newQuietPeriodCheck(ctx, req.Config, &resp.Diagnostics).refuse(timeout.StringValue, &resp.Diagnostics)
+}
+
+// ModifyPlan refuses what the provider's configuration rules out.
+func (a *pipelineRunAction) ModifyPlan(ctx context.Context, req action.ModifyPlanRequest, resp *action.ModifyPlanResponse) {
+	var m pipelineRunActionModel
+	resp.Diagnostics.Append(req.Config.Get(ctx, &m)...)
+	a.api.checkScopes(m.WaitForCompletion, m.IdempotencyKey, &resp.Diagnostics)
 }
 
 func (a *pipelineRunAction) Invoke(ctx context.Context, req action.InvokeRequest, resp *action.InvokeResponse) {
@@ -150,19 +166,31 @@ func (a *pipelineRunAction) Invoke(ctx context.Context, req action.InvokeRequest
 func (a *pipelineRunAction) run(ctx context.Context, m pipelineRunActionModel, progress func(format string, arguments ...any)) (diags diag.Diagnostics) {
 	completion, pollInterval := completionFrom(ctx, m.Completion, &diags)
 	timeout := m.Timeout.or(defaultTimeout, path.Root("timeout"), &diags)
+	start := newStartRequest(m.PipelineUUID, m.Input, m.InputWO, m.WaitForCompletion, timeout)
+	start.forAction = true
+	if !m.IdempotencyKey.IsNull() {
+		start.setKey(m.IdempotencyKey.ValueString(), fingerprint(m.Input.ValueString()), &diags)
+	}
 	if diags.HasError() {
 		return diags
 	}
 
-	run, ok := a.api.start(ctx, m.PipelineUUID.ValueString(), m.Input, m.InputWO, m.WaitForCompletion.ValueBool(), &diags)
+	run, ok := a.api.startShared(ctx, start, &diags)
 	if !ok {
 		return diags
 	}
-	progress("Started run %s of pipeline %s.", run.UUID, m.PipelineUUID.ValueString())
+	by, did := invoking, "Started"
+	if start.key != "" {
+		by = by.withKey()
+	}
+	if run.adopted {
+		did = "Found"
+	}
+	progress("%s run %s of pipeline %s.", did, run.RunUUID, m.PipelineUUID.ValueString())
 	if !m.WaitForCompletion.ValueBool() {
 		if ctx.Err() != nil { // then there is no progress to name the run
-			diags.AddError("Interrupted while the run was being started", fmt.Sprintf(
-				"Run %s of pipeline %s was started and continues in Ylem. %s", run.UUID, m.PipelineUUID.ValueString(), next[invoking][waitInterrupted]))
+			diags.AddError("Interrupted", fmt.Sprintf(
+				"Run %s of pipeline %s continues in Ylem. %s", run.RunUUID, m.PipelineUUID.ValueString(), next[by][waitInterrupted]))
 		}
 		return diags
 	}
@@ -174,9 +202,12 @@ func (a *pipelineRunAction) run(ctx context.Context, m pipelineRunActionModel, p
 			return
 		}
 		shown, shownAt = p.Status, time.Now()
-		progress("Run %s: %s after %s, %s.", run.UUID, p.Status, time.Since(begin).Round(time.Second), reported(p))
+		progress("Run %s: %s after %s, %s.", run.RunUUID, p.Status, time.Since(begin).Round(time.Second), reported(p))
 	}}
-	started := follow.Run{PipelineUUID: m.PipelineUUID.ValueString(), RunUUID: run.UUID, TriggeredAt: run.TriggeredAt}
-	a.api.wait(ctx, started, options, timeout).report(invoking, m.OnFailure.ValueString(), m.OnTimeout.ValueString(), &diags)
+	o := a.api.wait(ctx, run.Run, options, timeout)
+	if start.key != "" {
+		o.warnOfUselessKey(&diags)
+	}
+	o.report(by, m.OnFailure.ValueString(), m.OnTimeout.ValueString(), &diags)
 	return diags
 }

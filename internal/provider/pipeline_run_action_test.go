@@ -107,7 +107,7 @@ func TestActionWaits(t *testing.T) {
 	if n := len(s.Runs(p)); n != 1 {
 		t.Errorf("%d runs", n)
 	}
-	// The first task may or may not be seen alone.
+	// The first task is seen alone or not.
 	if len(messages) == 2 {
 		messages = append(messages[:1], ": running after", messages[1])
 	}

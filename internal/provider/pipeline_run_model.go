@@ -20,6 +20,7 @@ type pipelineRunModel struct {
 	Input             types.String   `tfsdk:"input"`
 	InputWO           types.String   `tfsdk:"input_wo"`
 	InputWOVersion    types.Int64    `tfsdk:"input_wo_version"`
+	IdempotencyKey    types.String   `tfsdk:"idempotency_key"`
 	Triggers          types.Map      `tfsdk:"triggers"`
 	WaitForCompletion types.Bool     `tfsdk:"wait_for_completion"`
 	Completion        types.Object   `tfsdk:"completion"`
@@ -89,6 +90,19 @@ func (m *pipelineRunModel) taskRuns(ctx context.Context, diags *diag.Diagnostics
 	return tasks
 }
 
+// startRequest is how the run is started.
+func (m *pipelineRunModel) startRequest(inputWO types.String, timeout time.Duration, diags *diag.Diagnostics) startRequest {
+	s := newStartRequest(m.PipelineUUID, m.Input, inputWO, m.WaitForCompletion, timeout)
+	if !m.IdempotencyKey.IsNull() {
+		triggers := map[string]string{}
+		for name, value := range m.Triggers.Elements() {
+			triggers[name] = value.String()
+		}
+		s.setKey(m.IdempotencyKey.ValueString(), fingerprint(triggers, m.Input.ValueString(), m.InputWOVersion.ValueInt64()), diags)
+	}
+	return s
+}
+
 // progress is how far the state says that the run has got, and how sure that is.
 func (m *pipelineRunModel) progress(ctx context.Context, diags *diag.Diagnostics) follow.Progress {
 	completion, _ := completionFrom(ctx, m.Completion, diags)
@@ -96,15 +110,15 @@ func (m *pipelineRunModel) progress(ctx context.Context, diags *diag.Diagnostics
 }
 
 // setStarted fills in what the answer to the start says about a run.
-func (m *pipelineRunModel) setStarted(ctx context.Context, run ylem.Run) (diags diag.Diagnostics) {
-	m.ID = types.StringValue(run.UUID)
+func (m *pipelineRunModel) setStarted(ctx context.Context, run follow.Run, pending []ylem.PendingTaskRun) (diags diag.Diagnostics) {
+	m.ID = types.StringValue(run.RunUUID)
 	m.Status = types.StringValue(string(follow.Pending))
 	m.IsSuccessful = types.BoolNull()
 	m.TriggeredAt = timeValue(run.TriggeredAt)
 	m.FinishedAt = types.StringNull()
 	m.Duration = types.Int64Null()
-	tasks := make([]taskRunModel, len(run.TaskRuns))
-	for i, task := range run.TaskRuns {
+	tasks := make([]taskRunModel, len(pending))
+	for i, task := range pending {
 		tasks[i] = taskRunModel{
 			TaskUUID:    task.TaskUUID,
 			TaskRunUUID: orNull(task.TaskRunUUID != "", types.StringValue(task.TaskRunUUID), types.StringNull()),
@@ -113,6 +127,9 @@ func (m *pipelineRunModel) setStarted(ctx context.Context, run ylem.Run) (diags 
 		}
 	}
 	m.TaskRuns, diags = types.ListValueFrom(ctx, taskRunObject.Type(), tasks)
+	if len(run.Rows) > 0 { // it was found, and has come some way already
+		diags.Append(m.setProgress(ctx, follow.SoFar(run.Rows, nil))...)
+	}
 	return diags
 }
 

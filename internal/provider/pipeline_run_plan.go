@@ -70,6 +70,14 @@ func replacedByInput() planmodifier.String {
 	}, newRunUnlessImported, newRunUnlessImported)
 }
 
+func replacedByKey() planmodifier.String {
+	const description = "Another key means another run. After an import, and when a key is removed, no run is started."
+	return stringplanmodifier.RequiresReplaceIf(func(ctx context.Context, req planmodifier.StringRequest, resp *stringplanmodifier.RequiresReplaceIfFuncResponse) {
+		resp.RequiresReplace = !req.ConfigValue.IsNull() && !(req.StateValue.IsNull() && imported(ctx, req.Private))
+		warnOfReplacing(ctx, resp.RequiresReplace, req.State, &resp.Diagnostics)
+	}, description, description)
+}
+
 func replacedByVersion() planmodifier.Int64 {
 	return int64planmodifier.RequiresReplaceIf(func(ctx context.Context, req planmodifier.Int64Request, resp *int64planmodifier.RequiresReplaceIfFuncResponse) {
 		resp.RequiresReplace = !(req.StateValue.IsNull() && imported(ctx, req.Private))
@@ -100,7 +108,7 @@ func (r *pipelineRunResource) ModifyPlan(ctx context.Context, req resource.Modif
 	}
 	var plan, state pipelineRunModel
 	resp.Diagnostics.Append(req.Plan.Get(ctx, &plan)...)
-	r.checkScopes(plan, &resp.Diagnostics)
+	r.api.checkScopes(plan.WaitForCompletion, plan.IdempotencyKey, &resp.Diagnostics)
 	if req.State.Raw.IsNull() {
 		return
 	}
@@ -166,13 +174,20 @@ func (m *pipelineRunModel) namesOtherFinalTasks(ctx context.Context, known follo
 	})
 }
 
-// checkScopes refuses a wait that the provider's own scopes rule out.
-func (r *pipelineRunResource) checkScopes(plan pipelineRunModel, diags *diag.Diagnostics) {
-	if plan.WaitForCompletion.ValueBool() && r.api.scopes != nil && !slices.Contains(r.api.scopes, "stats:read") {
-		diags.AddAttributeError(path.Root("wait_for_completion"), "The provider's scopes rule out waiting", fmt.Sprintf(
-			"Waiting reads the log of the pipeline, which needs the scope stats:read, but the provider's \"scopes\" are %s. Add \"stats:read\" to them, "+
-				"leave them out to use all that the OAuth client has, or set wait_for_completion = false.", strings.Join(r.api.scopes, ", ")))
+// checkScopes refuses to read a log that the provider's own scopes rule out.
+func (a api) checkScopes(wait types.Bool, key types.String, diags *diag.Diagnostics) {
+	if a.scopes == nil || slices.Contains(a.scopes, "stats:read") {
+		return
 	}
+	reader := path.Root("wait_for_completion")
+	if !wait.ValueBool() {
+		if reader = keyPath; key.IsNull() {
+			return
+		}
+	}
+	diags.AddAttributeError(reader, "The provider's scopes rule out reading the log", fmt.Sprintf(
+		"%s reads the log of the pipeline, which needs the scope stats:read, but the provider's \"scopes\" are %s. Add \"stats:read\" to them, "+
+			"or leave them out to use all that the OAuth client has.", reader, strings.Join(a.scopes, ", ")))
 }
 
 // warnOfContinuing says that a run which has not ended continues without its resource.

@@ -50,6 +50,7 @@ func (r *pipelineRunResource) ValidateConfig(ctx context.Context, req resource.V
 	var create, update types.String
 	resp.Diagnostics.Append(req.Config.GetAttribute(ctx, path.Root("timeouts").AtName("create"), &create)...)
 	resp.Diagnostics.Append(req.Config.GetAttribute(ctx, path.Root("timeouts").AtName("update"), &update)...)
+	checkKey(ctx, req.Config, &resp.Diagnostics)
 	check := newQuietPeriodCheck(ctx, req.Config, &resp.Diagnostics)
 	check.refuse(create, &resp.Diagnostics)
 	if timeout, tooLong := check.tooLong(update); tooLong && !resp.Diagnostics.HasError() {
@@ -67,15 +68,16 @@ func (r *pipelineRunResource) Create(ctx context.Context, req resource.CreateReq
 	resp.Diagnostics.Append(diags...)
 	// Whatever is wrong with the configuration is found before a run is started.
 	completionFrom(ctx, m.Completion, &resp.Diagnostics)
-	if resp.Diagnostics.HasError() || !r.api.ready(&resp.Diagnostics) {
+	start := m.startRequest(inputWO, timeout, &resp.Diagnostics)
+	if resp.Diagnostics.HasError() || !r.api.ready(&resp.Diagnostics) || !r.api.claims.refuseSecond(start, &resp.Diagnostics) {
 		return
 	}
-	run, ok := r.api.start(ctx, m.PipelineUUID.ValueString(), m.Input, inputWO, m.WaitForCompletion.ValueBool(), &resp.Diagnostics)
+	run, ok := r.api.start(ctx, start, &resp.Diagnostics)
 	if !ok {
 		return
 	}
 	// From here on every way out keeps the run.
-	resp.Diagnostics.Append(m.setStarted(ctx, run)...)
+	resp.Diagnostics.Append(m.setStarted(ctx, run.Run, run.pending)...)
 	resp.Diagnostics.Append(m.store(ctx, &resp.State, resp.Identity)...)
 	if m.WaitForCompletion.ValueBool() {
 		r.wait(ctx, &m, creating, timeout, &resp.Diagnostics)
@@ -102,20 +104,30 @@ func (r *pipelineRunResource) Read(ctx context.Context, req resource.ReadRequest
 func (r *pipelineRunResource) refresh(ctx context.Context, m *pipelineRunModel, known follow.Progress, diags *diag.Diagnostics) {
 	completion, _ := completionFrom(ctx, m.Completion, diags)
 	if m.Completion.IsNull() && !m.WaitForCompletion.ValueBool() {
-		completion.QuietPeriod = follow.Day // nobody has chosen to presume an end earlier
+		completion.QuietPeriod = follow.Day // nothing says that an end may be presumed earlier
 	}
 	run := m.run(ctx, diags)
 	progress, err := r.api.follower.Refresh(ctx, run, completion)
 	if err != nil {
 		if e, ok := request.AsError(err); ok && e.Permanent() && !e.MissingScope() {
 			summary, advice := explain(e)
-			diags.AddWarning("The status of a run could not be refreshed", fmt.Sprintf(
-				"Run %s of pipeline %s keeps the status %s. %s. %s\n\n%s", run.RunUUID, run.PipelineUUID, known.Status, summary, advice, answer(e)))
+			about := summary
+			if e.RefusesAccess() {
+				about += run.PipelineUUID
+			}
+			if _, warned := r.api.warned.LoadOrStore(about, true); !warned {
+				diags.AddWarning("The status of a run could not be refreshed", fmt.Sprintf(
+					"Run %s of pipeline %s keeps its status, and so do other runs with the same trouble. %s. %s\n\n%s",
+					run.RunUUID, run.PipelineUUID, summary, advice, answer(e)))
+			}
 		}
 		tflog.Warn(ctx, "The log of a run could not be read; its status stays as it is", map[string]any{
 			"run_uuid": run.RunUUID, "error": err.Error(),
 		})
 		return
+	}
+	if known.Status == follow.Succeeded && !progress.Status.Ended() && len(progress.Rows) == len(known.Rows) {
+		return // no task has reported since: the log has lost rows, the quiet period has become longer, or a clock is behind
 	}
 	if known.Status == follow.Succeeded && progress.Status != follow.Succeeded {
 		diags.AddWarning("The run had not ended", fmt.Sprintf(
@@ -161,6 +173,10 @@ func (r *pipelineRunResource) wait(ctx context.Context, m *pipelineRunModel, by 
 			tflog.Info(ctx, "The run's status changed", map[string]any{"run_uuid": run.RunUUID, "status": string(status)})
 		}
 	}}, timeout)
+	if !m.IdempotencyKey.IsNull() {
+		o.warnOfUselessKey(diags)
+		by = by.withKey()
+	}
 	o.report(by, m.OnFailure.ValueString(), m.OnTimeout.ValueString(), diags)
 	diags.Append(m.setProgress(ctx, o.progress)...)
 }

@@ -41,7 +41,7 @@ const (
 	firstRun = plancheck.ResourceActionCreate
 )
 
-// step applies a configuration, expects what is planned, and that so many runs were started since the sandbox began.
+// step applies a configuration, expects what is planned, and how many runs were started since the sandbox began.
 // A second plan without changes is part of every step.
 func (s *sandbox) step(t *testing.T, config string, action plancheck.ResourceActionType, runs int, checks ...statecheck.StateCheck) resource.TestStep {
 	t.Helper()
@@ -296,19 +296,19 @@ func TestAccPipelineRunOfAClientThatMayOnlyRun(t *testing.T) {
 		},
 	)
 	if n := s.count(ylemtest.RouteRun); n != 1 {
-		t.Errorf("%d runs, want 1: a run that cannot be waited for must not be started", n)
+		t.Errorf("%d runs, want 1: a run whose log cannot be read must not be started", n)
 	}
 }
 
 func TestAccPipelineRunRefreshOfFinishedRunsAsksNothing(t *testing.T) {
 	s := newSandbox(t)
 	p := s.AddPipeline(ylemtest.Pipeline{Tasks: []ylemtest.Task{{}}}).UUID
-	config := s.config(fmt.Sprintf("resource \"ylem_pipeline_run\" \"test\" {\n  count = 100\n  pipeline_uuid = %q\n"+
+	config := s.config(fmt.Sprintf("resource \"ylem_pipeline_run\" \"test\" {\n  count = 20\n  pipeline_uuid = %q\n"+
 		"  wait_for_completion = true\n  completion = { final_task_uuids = [%q], poll_interval = \"100ms\" }\n}\n", p, s.tasks(p)[0]))
 	acceptance(t, resource.TestStep{
 		Config: config,
 		PostApplyFunc: func() {
-			s.expectRequests(t, map[ylemtest.Route]int{ylemtest.RouteRun: 100})()
+			s.expectRequests(t, map[ylemtest.Route]int{ylemtest.RouteRun: 20})()
 			s.ResetRequests()
 		},
 	}, resource.TestStep{
@@ -324,7 +324,7 @@ func TestAccPipelineRunRefreshOfFinishedRunsAsksNothing(t *testing.T) {
 func TestAccPipelineRunRefreshOfUnfinishedRunsAsksOnce(t *testing.T) {
 	s := newSandbox(t)
 	p := s.AddPipeline(ylemtest.Pipeline{Tasks: []ylemtest.Task{{Unended: true}}}).UUID
-	config := s.config(fmt.Sprintf("resource \"ylem_pipeline_run\" \"test\" {\n  count = 100\n  pipeline_uuid = %q\n}\n", p))
+	config := s.config(fmt.Sprintf("resource \"ylem_pipeline_run\" \"test\" {\n  count = 20\n  pipeline_uuid = %q\n}\n", p))
 	acceptance(t, resource.TestStep{
 		Config: config,
 		// What follows is a plan of its own.
@@ -338,7 +338,7 @@ func TestAccPipelineRunRefreshOfUnfinishedRunsAsksOnce(t *testing.T) {
 			}
 		},
 	})
-	if n := len(s.Runs(p)); n != 100 {
+	if n := len(s.Runs(p)); n != 20 {
 		t.Errorf("%d runs", n)
 	}
 }

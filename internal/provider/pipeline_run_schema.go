@@ -25,19 +25,23 @@ import (
 const (
 	inputDescription = "What the pipeline's *External trigger* task receives, byte for byte, up to 65,535 bytes: usually JSON, written as " +
 		"`jsonencode({ day = \"2024-01-31\" })`, but any text will do."
+	keyDescription = "A text that names this run, such as `random_uuid.run.result`, `\"release-1.4.2\"` or `\"2024-01-31\"`, up to 200 characters. Before a run is started, the log " +
+		"of the last 24 hours is searched for a run with the same key that has not failed: it is adopted, with a warning, and no run is started. So a run whose answer was " +
+		"lost, or whose apply was killed, is neither lost nor started twice, once its first task has reported. The key is written into the JSON object `input`, as the member " +
+		"`_idempotency_key` (without an `input`, it becomes one), and the pipeline must begin with an *External trigger*. Needs the scope `stats:read`."
 	waitDescription = "Whether to wait until the run has ended. Also needs the scope `stats:read`. Defaults to `false`."
 
 	completionDescription = "How the end of the run is recognized: exactly if you name the final tasks, otherwise by a period of silence. Ylem does not report a status " +
 		"for a run; it only logs the tasks that have finished. A failed task always ends the run."
 	finalTasksDescription = "UUIDs of the tasks that end the pipeline, one for each branch, such as `[\"449c3c47-427e-465e-b1d2-0bf257b714e4\"]`: the run has succeeded " +
-		"as soon as all of them have reported. After a for-each, tasks report once for each item, so `quiet_period` must pass as well. Without it, the run counts as " +
-		"succeeded after `quiet_period`."
-	quietPeriodDescription = "How long no task must report for the run to count as succeeded, as a duration such as `2m`. This is a guess: one task runner serves all " +
+		"as soon as all of them have reported. After a for-each, tasks report once for each item, so `quiet_period` must pass as well. Without `final_task_uuids`, the run " +
+		"counts as succeeded after `quiet_period`."
+	quietPeriodDescription = "Silence after which the run counts as succeeded, as a duration such as `2m`. This is a guess: one task runner serves all " +
 		"pipelines of a server, so make it longer than the longest task of any pipeline, or set `final_task_uuids`. Must be shorter than the timeout. Defaults to `30s`."
 	pollIntervalDescription = "Time between two polls of the log, as a duration such as `10s`, at least `100ms`. Defaults to `5s`."
 
-	onFailureDescription = "What a failed run is: an `error` or a warning (`warn`). Defaults to `error`."
-	onTimeoutDescription = "What it is if the run takes longer than the timeout: an `error` or a warning (`warn`). The run itself continues. Defaults to `error`."
+	onFailureDescription = "Whether a failed run is an `error` or a warning (`warn`). Defaults to `error`."
+	onTimeoutDescription = "Whether a run that outlasts the timeout is an `error` or a warning (`warn`). The run itself continues. Defaults to `error`."
 )
 
 // finalTasksValidators check final_task_uuids.
@@ -70,7 +74,7 @@ func (r *pipelineRunResource) Schema(ctx context.Context, _ resource.SchemaReque
 		MarkdownDescription: "Starts a run of a pipeline, and optionally waits until it has ended. One resource is one run: creating it starts the run, and whatever replaces it " +
 			"starts another. Destroying the resource only removes it from the state; the run is neither stopped nor undone. Needs the scope `pipelines:run`, and " +
 			"`stats:read` to follow the run.\n\n" +
-			"Ylem has no idempotency key, so the provider never repeats a request that may have started a run; the error says so. " +
+			"Ylem has no idempotency key, so the provider never repeats a request that may have started a run; the error says that it may have. " +
 			"Terraform stores a resource only when its creation returns. If the provider is killed while it waits, find the run's UUID in the log " +
 			"(`TF_LOG_PROVIDER=INFO`: `Started run … of pipeline …`) or in Ylem, and bring the run back with `terraform import`.",
 		Attributes: map[string]schema.Attribute{
@@ -103,6 +107,13 @@ func (r *pipelineRunResource) Schema(ctx context.Context, _ resource.SchemaReque
 				MarkdownDescription: "A number, such as `1`, to increase whenever `input_wo` changes. " + newRunUnlessImported + " Without it, a change of `input_wo` starts no run. Requires `input_wo`.",
 				Validators:          []validator.Int64{int64validator.AlsoRequires(path.MatchRoot("input_wo"))},
 				PlanModifiers:       []planmodifier.Int64{replacedByVersion()},
+			},
+			"idempotency_key": schema.StringAttribute{
+				Optional: true,
+				MarkdownDescription: keyDescription + " Changed `triggers` or `input` are another run under the same key. " + newRunUnlessImported +
+					" See the guide [Never run twice](../guides/never-run-twice.md).",
+				Validators:    []validator.String{keyValidator{}},
+				PlanModifiers: []planmodifier.String{replacedByKey()},
 			},
 			"triggers": schema.MapAttribute{
 				Optional:    true,
@@ -165,7 +176,7 @@ func (r *pipelineRunResource) Schema(ctx context.Context, _ resource.SchemaReque
 				Computed: true,
 				MarkdownDescription: "`pending` (no task has reported yet), `running`, `succeeded` or `failed`. A refresh updates it as `completion` describes, except that a run without `wait_for_completion` " +
 					"and `completion` counts as succeeded only after a day of silence. `failed` is final, and so is `succeeded` if all `final_task_uuids` have " +
-					"reported. Otherwise `succeeded` is a guess: for a day after the last task, a refresh looks again, and may find that the run continues or has failed. If the log " +
+					"reported. Otherwise `succeeded` is a guess: for a day after the last task, a refresh looks again, and may find that a task has reported since: then the run continues or has failed. If the log " +
 					"cannot be read, the status stays as it is.",
 				PlanModifiers: []planmodifier.String{stringplanmodifier.UseStateForUnknown()},
 			},

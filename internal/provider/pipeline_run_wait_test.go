@@ -149,8 +149,8 @@ func TestAccWaitNoticesFailure(t *testing.T) {
 				})}),
 			}))),
 		s.step(t, s.run(p, waitingNow+"\non_failure = \"warn\""), nothing, 3),
-		s.step(t, s.run(p, pollQuickly), inPlace, 3), // nobody waits any more
-		resource.TestStep{ // a failed run that is no longer accepted, or that may not be
+		s.step(t, s.run(p, pollQuickly), inPlace, 3), // no wait any more
+		resource.TestStep{ // a failed run that is no longer accepted, or perhaps not
 			Config: s.run(p, waitingNow), ConfigPlanChecks: planned(newRun), ExpectError: loosely("The run failed"),
 		},
 	)
@@ -166,7 +166,7 @@ func TestAccWaitIsTurnedOnLater(t *testing.T) {
 		resource.TestStep{
 			PreConfig: func() {
 				s.ResetRequests()
-				go func() { // the run ends while it is waited for
+				go func() { // the run ends during the wait
 					defer clock.Advance(2 * time.Hour)
 					if !happens(func() bool { return s.count(ylemtest.RouteLogs) >= 4 }) {
 						t.Error("the run is not waited for")
@@ -250,7 +250,7 @@ func TestAccWrongLocalClockChangesNothing(t *testing.T) {
 	}
 }
 
-// While planning it is not known whether the run is waited for: what waiting would find out is not known either.
+// Whether to wait is not known while planning: then what a wait would find out is not known either.
 func TestAccWaitIsNotKnownYet(t *testing.T) {
 	clock := &ylemtest.Clock{}
 	s := newSandbox(t, ylemtest.WithClock(clock.Now))
@@ -335,7 +335,7 @@ func TestRunArgumentsThatCannotWork(t *testing.T) {
 	}
 	p := s.AddPipeline(ylemtest.Pipeline{}).UUID
 	for name, arguments := range map[string]object{
-		"nobody waits":     {"completion": object{"quiet_period": "30m"}},
+		"no wait":          {"completion": object{"quiet_period": "30m"}},
 		"waits for a task": {"wait_for_completion": true, "completion": object{"final_task_uuids": []any{s.tasks(p)[0]}, "poll_interval": "100ms"}, "timeouts": object{"create": "20s"}},
 	} {
 		if _, diags := connection.create(t, object{"pipeline_uuid": p}.with(arguments)); len(diags) > 0 {
@@ -353,7 +353,7 @@ func TestProgressTakesNothingBack(t *testing.T) {
 		return follow.Assess(rows, time.Now(), time.Time{}, follow.Completion{QuietPeriod: time.Minute})
 	}
 	var m pipelineRunModel
-	diags := m.setStarted(t.Context(), ylem.Run{UUID: run})
+	diags := m.setStarted(t.Context(), follow.Run{RunUUID: run}, nil)
 	diags.Append(m.setProgress(t.Context(), assess(row))...)
 	diags.Append(m.setProgress(t.Context(), assess(m.rows(t.Context(), &diags)...))...)
 	if diags.HasError() || m.Status.ValueString() != "running" || len(m.TaskRuns.Elements()) != 1 {
@@ -381,7 +381,7 @@ func TestRowsOfAState(t *testing.T) {
 		{PipelineRunUUID: pipelineSubject.example, TaskUUID: taskSubject.example, TaskType: "for_each", Outcome: ylem.OutcomeUnknown, ExecutedAt: past.Add(time.Second)},
 	}
 	var m pipelineRunModel
-	diags := m.setStarted(t.Context(), ylem.Run{UUID: pipelineSubject.example})
+	diags := m.setStarted(t.Context(), follow.Run{RunUUID: pipelineSubject.example}, nil)
 	diags.Append(m.setProgress(t.Context(), follow.Assess(rows, past, time.Time{}, follow.Completion{}))...)
 	if got := m.rows(t.Context(), &diags); !slices.Equal(got, rows) || diags.HasError() {
 		t.Errorf("%v, %+v, want %+v", diags, got, rows)
@@ -392,7 +392,7 @@ func TestRowsOfAState(t *testing.T) {
 func TestTasksOfAStart(t *testing.T) {
 	t.Parallel()
 	var m pipelineRunModel
-	diags := m.setStarted(t.Context(), ylem.Run{UUID: pipelineSubject.example, TaskRuns: []ylem.PendingTaskRun{{TaskUUID: taskSubject.example}}})
+	diags := m.setStarted(t.Context(), follow.Run{RunUUID: pipelineSubject.example}, []ylem.PendingTaskRun{{TaskUUID: taskSubject.example}})
 	var tasks []taskRunModel
 	diags.Append(m.TaskRuns.ElementsAs(t.Context(), &tasks, false)...)
 	if diags.HasError() || len(tasks) != 1 || tasks[0].State != "pending" || !tasks[0].TaskRunUUID.IsNull() || len(m.rows(t.Context(), &diags)) != 0 {
@@ -400,8 +400,8 @@ func TestTasksOfAStart(t *testing.T) {
 	}
 }
 
-// A diagnostic tells how long a failed run took, and no more of each fault than a person reads.
-func TestFailureIsToldBriefly(t *testing.T) {
+// A diagnostic says how long a failed run took, and shows no more of each error than a person reads.
+func TestFailureIsDescribedBriefly(t *testing.T) {
 	t.Parallel()
 	triggered := past
 	output := func(n int) string {
@@ -416,14 +416,14 @@ func TestFailureIsToldBriefly(t *testing.T) {
 	if !strings.Contains(diags[0].Detail(), "failed within 1.25s") {
 		t.Errorf("%s", diags[0].Detail())
 	}
-	told := describe(failedTasks(p))
-	if lines := strings.Split(strings.TrimSpace(told), "\n"); len(lines) != 11 || len(lines[0]) > 400 || lines[10] != "and 2 more" {
+	described := describe(failedTasks(p))
+	if lines := strings.Split(strings.TrimSpace(described), "\n"); len(lines) != 11 || len(lines[0]) > 400 || lines[10] != "and 2 more" {
 		t.Errorf("%d lines, the first of %d bytes, the last %q", len(lines), len(lines[0]), lines[len(lines)-1])
 	}
 }
 
 // Nothing that a log holds reaches the terminal as it is.
-func TestFailureIsToldInPlainText(t *testing.T) {
+func TestFailureIsDescribedInPlainText(t *testing.T) {
 	t.Parallel()
 	const escape = "\x1b[2J"
 	long := escape + strings.Repeat("x", 10_000)
@@ -435,9 +435,9 @@ func TestFailureIsToldInPlainText(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	told := describe(failedTasks(follow.Progress{Rows: []ylem.LogRow{{TaskUUID: long, TaskType: long, Outcome: ylem.Failed, Output: base64.StdEncoding.EncodeToString(output)}}}))
-	if strings.Contains(told, "\x1b") || len(told) > 5000 || !strings.HasSuffix(told, "; and 95 more\n") {
-		t.Errorf("%d bytes: %.300q", len(told), told)
+	described := describe(failedTasks(follow.Progress{Rows: []ylem.LogRow{{TaskUUID: long, TaskType: long, Outcome: ylem.Failed, Output: base64.StdEncoding.EncodeToString(output)}}}))
+	if strings.Contains(described, "\x1b") || len(described) > 5000 || !strings.HasSuffix(described, "; and 95 more\n") {
+		t.Errorf("%d bytes: %.300q", len(described), described)
 	}
 }
 
@@ -521,7 +521,7 @@ func (i *interrupted) applyUntilPolled(t *testing.T) *background {
 	i.ResetRequests()
 	b := i.start(t, "apply", "-auto-approve")
 	// A resumed wait follows a refresh, which also reads the log.
-	b.eventually(t, "the run is waited for", func() bool { return i.count(ylemtest.RouteLogs) >= 3 })
+	b.eventually(t, "the wait polls", func() bool { return i.count(ylemtest.RouteLogs) >= 3 })
 	return b
 }
 
@@ -587,7 +587,7 @@ func TestAccWaitTimesOutWithAnError(t *testing.T) {
 	i.expectOneRun(t, "pending")
 
 	// The resumed wait may run out of time as well: an update is not tainted.
-	if stdout, stderr, code := i.terraform.run(t, "apply", "-auto-approve"); code != 1 || !loosely("The next apply resumes waiting for it").MatchString(stderr) {
+	if stdout, stderr, code := i.terraform.run(t, "apply", "-auto-approve"); code != 1 || !loosely("The next apply resumes waiting").MatchString(stderr) {
 		t.Errorf("exit code %d:\n%s%s", code, stdout, stderr)
 	}
 	i.expectOneRun(t, "pending")
@@ -613,7 +613,7 @@ func TestAccStartIsInterrupted(t *testing.T) {
 		t.Fatal(err)
 	}
 	stopped := regexp.MustCompile("Served request.*StopProvider")
-	b.eventually(t, "the provider is told to stop", func() bool {
+	b.eventually(t, "the provider is stopped", func() bool {
 		logged, _ := os.ReadFile(log)
 		return stopped.Match(logged)
 	})
@@ -698,7 +698,7 @@ func TestAccAdviceIsTrue(t *testing.T) {
 		s := newSandbox(t, ylemtest.WithClock(clock.Now))
 		p := s.AddPipeline(ylemtest.Pipeline{Tasks: []ylemtest.Task{{Duration: time.Hour, Errors: []ylemtest.TaskError{{Message: "boom"}}}}}).UUID
 		tf := newTerraform(t, s.run(p, waitBriefly+"\non_timeout = \"warn\""))
-		if output := tf.mustRun(t, 0, "apply", "-auto-approve"); !loosely("unless it has failed by then: that starts a new run").MatchString(output) {
+		if output := tf.mustRun(t, 0, "apply", "-auto-approve"); !loosely("If the run has failed by then, it starts a new run").MatchString(output) {
 			t.Error(output)
 		}
 		clock.Advance(2 * time.Hour)
@@ -742,7 +742,7 @@ func TestAccProviderIsKilledInTheFirstWait(t *testing.T) {
 	}
 	found := regexp.MustCompile(`Started run (\S+) of pipeline ([0-9a-f-]+)`).FindSubmatch(logged)
 	if found == nil || string(found[1]) != i.Runs(i.pipeline)[0].UUID || string(found[2]) != i.pipeline {
-		t.Fatalf("the log does not tell the run: %q\n%s", found, logged)
+		t.Fatalf("the log does not name the run: %q\n%s", found, logged)
 	}
 	if values, tainted := i.runState(t); tainted || values != nil {
 		i.mustRun(t, 0, "state", "rm", runAddress)
@@ -817,7 +817,7 @@ func TestAccImportByIdentity(t *testing.T) {
 		runAddress, p, run.UUID))
 	needs(t, identityImport)
 	tf.mustRun(t, 0, "apply", "-auto-approve")
-	if values, _ := tf.runState(t); values["id"] != run.UUID || values["status"] != "succeeded" || values["input"] != "x" {
+	if values, _ := tf.runState(t); values["id"] != run.UUID || values["status"] != "running" || values["input"] != "x" { // an end is presumed after a day
 		t.Errorf("imported %v", values)
 	}
 	if n := s.count(ylemtest.RouteRun); n != 0 {

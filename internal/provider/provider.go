@@ -1,4 +1,4 @@
-// Package provider is everything Terraform: schemas in, state out. What Ylem's API is like is known to package
+// Package provider implements the Terraform side: schemas in, state out. What Ylem's API is like is known to package
 // ylem alone.
 package provider
 

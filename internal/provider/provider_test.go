@@ -57,7 +57,7 @@ provider "ylem" {
 // count is how many requests the sandbox saw on a route since the last reset.
 func (s *sandbox) count(route ylemtest.Route) int { return len(s.Requests(route)) }
 
-// expectRequests fails the test unless the sandbox saw exactly so many requests; it is a step's PostApplyFunc.
+// expectRequests fails the test unless the sandbox saw exactly these numbers of requests; it is a step's PostApplyFunc.
 func (s *sandbox) expectRequests(t *testing.T, want map[ylemtest.Route]int) func() {
 	return func() {
 		t.Helper()

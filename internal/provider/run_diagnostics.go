@@ -19,41 +19,77 @@ import (
 type caller int
 
 const (
-	creating caller = iota
+	creating        caller = iota
+	creatingWithKey        // the next apply finds the run by its key
 	updating
 	invoking // the action
+	invokingWithKey
 )
 
-// next is what to do after a wait that did not end well, by who waited. In the resource's texts, %s is unlessFailed.
+func (c caller) isAction() bool { return c == invoking || c == invokingWithKey }
+
+// withKey is the caller if the run has an idempotency key.
+func (c caller) withKey() caller {
+	switch c {
+	case creating:
+		return creatingWithKey
+	case invoking:
+		return invokingWithKey
+	default:
+		return c
+	}
+}
+
+// next is what to do after a wait that did not end well, by who waited. In the resource's texts, unlessFailed follows.
 var next = map[caller]map[ending]string{
 	creating: {
-		waitFailed: "Fix the pipeline or its input; the next apply starts a new run. To accept this one instead, set on_failure = \"warn\" and run " +
-			"terraform untaint ADDRESS.",
-		waitTimedOut:    tainted + "That apply waits for as long as \"update\" in the timeouts block says%s. For new runs, \"create\" applies.",
-		waitInterrupted: "The next apply resumes waiting for it%s.",
-		waitUnreadable:  tainted + "That apply waits for it%s.",
+		waitFailed:      fixAndAccept + " and run terraform untaint ADDRESS.",
+		waitTimedOut:    tainted + "That apply waits for as long as \"update\" in the timeouts block says; \"create\" applies to new runs.",
+		waitInterrupted: resumes,
+		waitUnreadable:  tainted + "That apply resumes waiting.",
+	},
+	creatingWithKey: {
+		waitFailed:      fixAndAccept + " and run terraform untaint ADDRESS.",
+		waitTimedOut:    foundByKey,
+		waitInterrupted: resumes,
+		waitUnreadable:  foundByKey,
 	},
 	updating: {
-		waitFailed:      "Fix the pipeline or its input; the next apply starts a new run. To accept this one instead, set on_failure = \"warn\".",
-		waitTimedOut:    resumes,
-		waitInterrupted: "The next apply resumes waiting for it%s.",
-		waitUnreadable:  "The next apply resumes waiting for it%s.",
+		waitFailed:      fixAndAccept + ".",
+		waitTimedOut:    resumesForUpdate,
+		waitInterrupted: resumes,
+		waitUnreadable:  resumes,
 	},
 	invoking: {
 		waitFailed:      "Fix the pipeline or its input, and invoke the action again.",
-		waitTimedOut:    "Invoking the action again starts another run: check this one in Ylem. To wait longer, raise \"timeout\".",
-		waitInterrupted: "Invoking the action again starts another run: check this one in Ylem.",
+		waitTimedOut:    startsAnother + " To wait longer, raise \"timeout\".",
+		waitInterrupted: startsAnother,
+		waitUnreadable:  "Check the run in Ylem.",
+	},
+	invokingWithKey: {
+		waitFailed:      "Fix the pipeline or its input, and invoke the action again.",
+		waitTimedOut:    adoptsIt + " To wait longer, raise \"timeout\".",
+		waitInterrupted: adoptsIt,
 		waitUnreadable:  "Check the run in Ylem.",
 	},
 }
 
 const (
+	fixAndAccept = "Fix the pipeline or its input; the next apply starts a new run. To accept this one instead, set on_failure = \"warn\""
+
+	resumes          = "The next apply resumes waiting."
+	resumesForUpdate = "The next apply resumes waiting, for as long as \"update\" in the timeouts block says."
+
 	tainted = "Terraform has marked the resource as tainted, so a plain apply would start another run. To resume waiting for this one:\n\n" +
 		"  terraform untaint ADDRESS\n  terraform apply\n\n"
-	resumes = "The next apply resumes waiting for it, for as long as \"update\" in the timeouts block says%s."
+	foundByKey = "Terraform has marked the resource as tainted. The next apply finds the run by its idempotency key and resumes waiting, if its first task has " +
+		"reported by then and it was started less than 24 hours ago."
+
+	startsAnother = "Invoking the action again starts another run: check this one in Ylem."
+	adoptsIt      = "Invoking the action again finds the run by its idempotency key, if its first task has reported by then."
 
 	// The next apply begins with a refresh, which may find that the run has failed since.
-	unlessFailed = ", unless it has failed by then: that starts a new run"
+	unlessFailed = " If the run has failed by then, it starts a new run."
 )
 
 // report explains how a wait ended, with errors or warnings as configured.
@@ -62,15 +98,11 @@ func (o outcome) report(by caller, onFailure, onTimeout string, diags *diag.Diag
 		return
 	}
 	advice := next[by][o.ending]
-	if by == creating && o.ending == waitTimedOut && onTimeout == onWarn {
-		advice = resumes // a warning taints nothing
+	if !by.isAction() && o.ending == waitTimedOut && onTimeout == onWarn {
+		advice = resumesForUpdate // a warning taints nothing
 	}
-	if strings.Contains(advice, "%s") {
-		clause := unlessFailed
-		if onFailure == onWarn {
-			clause = ""
-		}
-		advice = fmt.Sprintf(advice, clause)
+	if !by.isAction() && o.ending != waitFailed && onFailure != onWarn {
+		advice += unlessFailed
 	}
 	name := fmt.Sprintf("Run %s of pipeline %s", o.run.RunUUID, o.run.PipelineUUID)
 	switch o.ending {
@@ -83,16 +115,16 @@ func (o outcome) report(by caller, onFailure, onTimeout string, diags *diag.Diag
 	case waitTimedOut:
 		state := reported(o.progress)
 		if len(o.options.FinalTaskUUIDs) == 0 && len(o.progress.Rows) > 0 {
-			state += fmt.Sprintf(", the last within %s", o.options.QuietPeriod)
+			state += fmt.Sprintf(", the last within %s", brief(o.options.QuietPeriod))
 		}
-		detail := fmt.Sprintf("%s has not finished within %s and continues in Ylem; %s.\n\n%s", name, o.timeout, state, advice)
+		detail := fmt.Sprintf("%s has not finished within %s and continues in Ylem; %s.\n\n%s", name, brief(o.timeout), state, advice)
 		if e, ok := o.requestError(); ok {
 			detail += "\n\nThe last attempt to read the log failed:\n" + answer(e)
 		}
 		addAs(onTimeout, diags, "The run outlasted the timeout", detail)
 	case waitInterrupted:
 		detail := fmt.Sprintf("%s continues in Ylem; %s. %s", name, reported(o.progress), advice)
-		if by == invoking { // there is no state to resume from
+		if by.isAction() { // there is no state to resume from
 			diags.AddError("Stopped waiting for the run", detail)
 		} else {
 			diags.AddWarning("Stopped waiting for the run", detail)
@@ -120,7 +152,18 @@ func addAs(policy string, diags *diag.Diagnostics, summary, detail string) {
 
 func quietPeriodDetail(timeout, quiet time.Duration) string {
 	return fmt.Sprintf("Waiting could never succeed: the timeout is %s, but the run counts as finished only after %s of silence. Raise the timeout, "+
-		"shorten quiet_period, or set final_task_uuids.", timeout, quiet)
+		"shorten quiet_period, or set final_task_uuids.", brief(timeout), brief(quiet))
+}
+
+// brief is a duration without zeros at its end: 20m, not 20m0s.
+func brief(d time.Duration) string {
+	s := d.String()
+	for _, zero := range []string{"m0s", "h0m"} {
+		if strings.HasSuffix(s, zero) {
+			s = strings.TrimSuffix(s, zero[1:])
+		}
+	}
+	return s
 }
 
 // reported says how far a run has got.
@@ -194,7 +237,82 @@ func describe(tasks []failedTask) string {
 	return b.String()
 }
 
-// addStartError explains a run that was not started, or may have been.
+// warnOfAdoption says that a run was found instead of started.
+func warnOfAdoption(found follow.Started, diags *diag.Diagnostics) {
+	diags.AddAttributeWarning(keyPath, "A run with this idempotency key was adopted", fmt.Sprintf(
+		"No run was started: run %s of pipeline %s (triggered at %s) has this key and input, and has not failed. "+
+			"To run the pipeline again, change idempotency_key or a trigger. If another resource already has this run, give this one a key of its own.",
+		found.Run.RunUUID, found.Run.PipelineUUID, formatTime(found.Run.TriggeredAt)))
+}
+
+// addDoubt reports a run that may have been started.
+func addDoubt(diags *diag.Diagnostics, s startRequest, e *request.Error, searched bool, candidates []follow.Started) {
+	var b strings.Builder
+	fmt.Fprintf(&b, "The request to run pipeline %s was sent at %s (UTC) by Ylem's clock, but Ylem's answer does not say whether a run was started. ",
+		s.pipelineUUID, e.SentAt.Format(time.DateTime))
+	switch {
+	case s.key != "" && searched:
+		b.WriteString("No run with the idempotency key has appeared in the log so far. The next start with this key looks again before it starts anything.\n\n")
+	case s.key != "":
+		b.WriteString("The log could not be searched for the idempotency key. The next start with this key does so before it starts anything.\n\n")
+	default:
+		b.WriteString("Ylem has no idempotency key of its own, so the request is not repeated, and Terraform does not know the run. " +
+			"With idempotency_key, the provider would find it.\n\n")
+	}
+	switch {
+	case s.forAction && len(candidates) > 0:
+		fmt.Fprintf(&b, "Runs of the pipeline that have reported since then, of which one may be yours: %s. Check them before you invoke the action again.\n\n", uuidsOf(candidates))
+	case s.forAction:
+		b.WriteString("Look in Ylem for a run of this pipeline that began at about that time before you invoke the action again.\n\n")
+	case len(candidates) > 0:
+		b.WriteString("These runs of the pipeline have reported since then. If one of them is yours, import it (after terraform state rm ADDRESS if the state " +
+			"still holds an older run); otherwise apply again:\n\n")
+		for i, run := range candidates {
+			if i == maxCandidates {
+				fmt.Fprintf(&b, "  and %d more\n", len(candidates)-i)
+				break
+			}
+			fmt.Fprintf(&b, "  terraform import ADDRESS %s/%s", s.pipelineUUID, run.Run.RunUUID)
+			if len(s.input.Body) > 0 && run.HasInput(s.input.Body) {
+				b.WriteString("  # the same input")
+			}
+			b.WriteString("\n")
+		}
+		b.WriteString("\n")
+	default:
+		fmt.Fprintf(&b, "Look in Ylem for a run of this pipeline that began at about that time. If there is one, import it "+
+			"(terraform import ADDRESS %s/RUN_UUID, after terraform state rm ADDRESS if the state still holds an older run); if there is none, apply again.\n\n",
+			s.pipelineUUID)
+	}
+	b.WriteString(answer(e))
+	diags.AddAttributeError(path.Root("pipeline_uuid"), "The run may have been started", b.String())
+}
+
+const maxCandidates = 5
+
+func uuidsOf(runs []follow.Started) string {
+	var uuids []string
+	for _, run := range runs[:min(len(runs), maxCandidates)] {
+		uuids = append(uuids, run.Run.RunUUID)
+	}
+	return strings.Join(uuids, ", ")
+}
+
+// warnOfUselessKey says that a run which has ended shows no trace of its key.
+func (o outcome) warnOfUselessKey(diags *diag.Diagnostics) {
+	for _, row := range o.progress.Rows {
+		if row.TaskType == follow.TaskTypeTrigger {
+			return
+		}
+	}
+	if o.progress.Status.Ended() {
+		diags.AddAttributeWarning(keyPath, "The idempotency key had no effect", fmt.Sprintf(
+			"Run %s of pipeline %s has no External trigger, so its log does not show its input, and another apply could not find it by its key. "+
+				"Let the pipeline begin with an External trigger, or remove idempotency_key.", o.run.RunUUID, o.run.PipelineUUID))
+	}
+}
+
+// addStartError explains why a run was not started.
 func addStartError(diags *diag.Diagnostics, pipelineUUID string, err error) {
 	at := path.Root("pipeline_uuid")
 	e, ok := errors.AsType[*request.Error](err)
@@ -204,13 +322,6 @@ func addStartError(diags *diag.Diagnostics, pipelineUUID string, err error) {
 	}
 	notStarted := fmt.Sprintf("No run of pipeline %s was started. ", pipelineUUID)
 	switch {
-	case e.MaybeStarted:
-		diags.AddAttributeError(at, "The run may have been started", fmt.Sprintf(
-			"The request to run pipeline %s was sent at %s (UTC) by Ylem's clock, but Ylem's answer does not say whether a run was started. Ylem has no "+
-				"idempotency key, so the request is not repeated, and Terraform does not know the run.\n\n"+
-				"Look in Ylem for a run of this pipeline that began at about that time. If there is one, import it "+
-				"(terraform import ADDRESS %s/RUN_UUID, after terraform state rm ADDRESS if the state still holds an older run); if there is none, apply again.\n\n%s",
-			pipelineUUID, e.SentAt.Format(time.DateTime), pipelineUUID, answer(e)))
 	case e.Deadlock:
 		diags.AddAttributeError(at, "Ylem's database rolled the run back", notStarted+
 			"Several pipelines were started at once, and Ylem's database had a deadlock each time, most often with pipelines that have never run before. "+

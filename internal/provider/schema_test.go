@@ -95,7 +95,7 @@ func TestDescriptions(t *testing.T) {
 var withoutDefault = map[string]bool{
 	"ca_cert_pem": true, "client_cert_pem": true, "client_key_pem": true, "headers": true,
 	"lookback": true, "pipeline_run_uuid": true, "task_uuid": true, "is_successful": true, "limit": true,
-	"input": true, "input_wo": true, "input_wo_version": true, "triggers": true, "completion": true, "final_task_uuids": true,
+	"input": true, "idempotency_key": true, "input_wo": true, "input_wo_version": true, "triggers": true, "completion": true, "final_task_uuids": true,
 }
 
 func collectOptional(attributes []*tfprotov6.SchemaAttribute, names map[string]bool) {

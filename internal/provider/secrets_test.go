@@ -159,7 +159,7 @@ data "ylem_pipeline_logs" "test" {
 	}
 	for _, r := range s.Runs("") {
 		if started := regexp.MustCompile(`\[INFO\] .*provider.*` + r.UUID); !started.Match(log) {
-			t.Errorf("the log does not tell run %s", r.UUID)
+			t.Errorf("the log does not name run %s", r.UUID)
 		}
 	}
 }

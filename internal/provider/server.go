@@ -27,7 +27,7 @@ func newServer(p *ylemProvider) server {
 	return server{ProviderServer: framework, ActionServer: framework.(tfprotov6.ActionServer), invocations: new(invocations)}
 }
 
-// server is the framework's, but for what the framework (1.19) cannot: one file for each.
+// server wraps the framework's server and adds what version 1.19 lacks, one file for each feature.
 type server struct {
 	tfprotov6.ProviderServer
 	tfprotov6.ActionServer

@@ -18,6 +18,9 @@ import (
 // Terraform gets it too.)
 
 const (
+	// stopTime is how long Terraform's own StopProvider is given to come first. If we answered before
+	// Terraform handled SIGTERM, it would continue the apply.
+	stopTime = 500 * time.Millisecond
 	// answerTime is how long an answer takes to reach Terraform, at most. Until then the call counts as under way.
 	answerTime = time.Second
 	// terminationTime is when the process ends even if a call is still under way: later than the client gives up the answer to
@@ -43,6 +46,7 @@ type termination struct {
 	request   context.CancelFunc
 
 	mu       sync.Mutex
+	signaled bool // SIGTERM has come
 	underWay int
 	changes  int            // counts begins and ends
 	signals  chan os.Signal // nil when nothing is under way
@@ -92,9 +96,10 @@ func (t *termination) listen(signals <-chan os.Signal) {
 		return
 	}
 	time.AfterFunc(terminationTime, t.exit)
-	t.request()
+	time.AfterFunc(stopTime, t.request)
 	t.mu.Lock()
 	defer t.mu.Unlock()
+	t.signaled = true
 	if t.signals == nil { // settled, while the signal was on its way
 		t.exit()
 	}
@@ -111,7 +116,7 @@ func (t *termination) settle(change int) {
 	t.stop()
 	close(t.signals) // listen still gets a signal that is in it
 	t.signals = nil
-	if t.requested.Err() != nil {
+	if t.signaled {
 		t.exit()
 	}
 }

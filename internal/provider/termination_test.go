@@ -175,7 +175,7 @@ func TestSIGTERMEndsAWait(t *testing.T) {
 		}
 	}()
 	state, diags := connection.create(t, arguments)
-	diags.expectWarning(t, "", "Stopped waiting for the run", "The next apply resumes waiting for it")
+	diags.expectWarning(t, "", "Stopped waiting for the run", "The next apply resumes waiting")
 	state.expect(t, object{"id": s.Runs(pipeline)[0].UUID, "status": "pending"})
 	eventually(t, "the process ends", func() bool {
 		p.mu.Lock()

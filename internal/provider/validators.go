@@ -7,6 +7,9 @@ import (
 	"maps"
 	"regexp"
 	"slices"
+	"strings"
+	"unicode"
+	"unicode/utf8"
 
 	"github.com/hashicorp/terraform-plugin-framework/diag"
 	"github.com/hashicorp/terraform-plugin-framework/path"
@@ -128,6 +131,26 @@ func (inputValidator) ValidateString(_ context.Context, req validator.StringRequ
 	check(req, resp, "Input too long", inputForm, func(s string) error {
 		if len(s) > ylem.MaxInput {
 			return fmt.Errorf("the value has %d bytes", len(s))
+		}
+		return nil
+	})
+}
+
+const keyForm = "one line of 1 to 200 characters"
+
+// keyValidator checks idempotency keys, which are shown in Ylem.
+type keyValidator struct{}
+
+func (keyValidator) Description(context.Context) string             { return "must be " + keyForm }
+func (v keyValidator) MarkdownDescription(c context.Context) string { return v.Description(c) }
+
+func (keyValidator) ValidateString(_ context.Context, req validator.StringRequest, resp *validator.StringResponse) {
+	check(req, resp, "Invalid idempotency key", keyForm, func(s string) error {
+		if n := utf8.RuneCountInString(s); n == 0 || n > 200 {
+			return fmt.Errorf("the value has %d characters", n)
+		}
+		if strings.ContainsFunc(s, unicode.IsControl) {
+			return errors.New("the value has a line break or a control character")
 		}
 		return nil
 	})

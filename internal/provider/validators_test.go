@@ -30,7 +30,7 @@ func TestProviderArgumentsAreValidated(t *testing.T) {
 
 		"address without a scheme": {object{"api_url": "127.0.0.1:7339"}, "api_url", []string{"as in http://127.0.0.1:7339"}},
 
-		"duration in days":        {object{"request_timeout": "1d"}, "request_timeout", []string{"days are written as hours"}},
+		"duration in days":        {object{"request_timeout": "1d"}, "request_timeout", []string{"168h for seven days"}},
 		"duration without a unit": {object{"request_timeout": "60"}, "request_timeout", []string{`"60" is not a duration`, `"30s"`}},
 		"duration in words":       {object{"request_timeout": "one minute"}, "request_timeout", []string{"not a duration"}},
 		"duration of zero":        {object{"request_timeout": "0s"}, "request_timeout", []string{"not more than zero"}},
@@ -146,7 +146,7 @@ func TestDataSourceArgumentsAreValidated(t *testing.T) {
 		"from on 30 February":      {logs, pipeline(object{"from": "2024-02-30"}, nil), "from", []string{"is not a time"}},
 		"unreadable to":            {stats, task(object{"lookback": "1h", "to": "2024-01-01T00:00:00"}, nil), "to", []string{"is not a time"}},
 		"empty to":                 {stats, task(object{"lookback": "1h", "to": ""}, nil), "to", []string{"is not a time"}},
-		"lookback in days":         {stats, task(object{"lookback": "7d"}, nil), "lookback", []string{`"7d" is not a duration`, `"24h"`, "days are written as hours", "168h"}},
+		"lookback in days":         {stats, task(object{"lookback": "7d"}, nil), "lookback", []string{`"7d" is not a duration`, `"24h"`, "168h for seven days", "168h"}},
 		"lookback in weeks":        {stats, task(object{"lookback": "2 weeks"}, nil), "lookback", []string{`"2 weeks" is not a duration`, "168h"}},
 		"lookback with days":       {logs, pipeline(object{"lookback": "1d12h"}, nil), "lookback", []string{`"1d12h" is not a duration`, "168h"}},
 		"negative lookback":        {logs, pipeline(object{"lookback": "-24h"}, nil), "lookback", []string{"not more than zero"}},

@@ -70,7 +70,7 @@ func (windowValidator) ValidateDataSource(ctx context.Context, req datasource.Va
 		}
 	}
 	known := !m.From.IsUnknown() && !m.Lookback.IsUnknown()
-	const exactlyOne = "Set exactly one of from and lookback: from = \"2024-01-31\", or lookback = \"24h\" for the time before to."
+	const exactlyOne = "Set exactly one of from and lookback: from = \"2024-01-31\", or lookback = \"24h\" for the 24 hours before \"to\" (default: now)."
 	switch {
 	case m.From.IsNull() && m.Lookback.IsNull():
 		resp.Diagnostics.AddError("Invalid window", exactlyOne)

@@ -1,5 +1,5 @@
 // Command schema prints the provider's schemas in the form of "terraform providers schema -json", for the generator
-// of the documentation. Terraform before 1.14 leaves actions out, and then nobody notices that their pages are missing.
+// of the documentation. Terraform before 1.14 leaves actions out, and their pages would go missing unnoticed.
 package main
 
 import (

@@ -100,13 +100,16 @@ const MaxHeldLog = 256 << 20
 var ErrLogTooLarge = fmt.Errorf("the rows to be kept take more than %d MiB", MaxHeldLog>>20)
 
 // HeldLog counts what is held of a log. Its zero value is ready.
-type HeldLog struct{ bytes int }
+type HeldLog struct {
+	Max   int // in bytes; 0: MaxHeldLog
+	bytes int
+}
 
 // Add counts a row, or fails with ErrLogTooLarge.
 func (h *HeldLog) Add(row LogRow) error {
 	const itself = 200 // with its place in a map or slice, about
 	h.bytes += itself + len(row.PipelineRunUUID) + len(row.TaskUUID) + len(row.TaskType) + len(row.Output)
-	if h.bytes > MaxHeldLog {
+	if h.bytes > cmp.Or(h.Max, MaxHeldLog) {
 		return ErrLogTooLarge
 	}
 	return nil
@@ -239,8 +242,9 @@ func (r *rowReader) Read(b []byte) (int, error) {
 
 // RowError is a row of a log that cannot be read.
 type RowError struct {
-	RunUUID string // "" if the row does not name one
-	Err     error
+	RunUUID  string // "" if the row does not name one
+	TaskType string // "" if the row does not name one
+	Err      error
 }
 
 // Error says why the row cannot be read.
@@ -262,7 +266,7 @@ func decodeLogs(body io.Reader, limit int) iter.Seq2[LogRow, error] {
 		token, err := decoder.Token()
 		switch _, malformed := errors.AsType[*json.SyntaxError](err); {
 		case malformed, errors.Is(err, io.EOF), err == nil && token != nil && token != json.Delim('['):
-			fail(fmt.Errorf("not an array: %q", request.Shorten(string(start))))
+			fail(fmt.Errorf("not an array: %s", start)) // shortened once it holds no secret
 			return
 		case err != nil:
 			fail(err)
@@ -278,7 +282,7 @@ func decodeLogs(body io.Reader, limit int) iter.Seq2[LogRow, error] {
 			reader.left = limit
 			row, err := w.row(err)
 			if err != nil {
-				if !yield(LogRow{}, &RowError{w.runUUID(), notJSON(err)}) {
+				if !yield(LogRow{}, &RowError{w.runUUID(), w.TaskType, notJSON(err)}) {
 					return
 				}
 				continue
@@ -299,11 +303,14 @@ func decodeLogs(body io.Reader, limit int) iter.Seq2[LogRow, error] {
 	}
 }
 
+// maxPrefix is far more than is shown, so that no secret is cut before it is removed.
+const maxPrefix = 4 << 10
+
 // prefix keeps the first bytes written to it, to be shown when they are not what was expected.
 type prefix []byte
 
 func (p *prefix) Write(b []byte) (int, error) {
-	if room := 200 - len(*p); room > 0 {
+	if room := maxPrefix - len(*p); room > 0 {
 		*p = append(*p, b[:min(room, len(b))]...)
 	}
 	return len(b), nil

@@ -131,34 +131,34 @@ func TestPipelineLogsBodies(t *testing.T) {
 		rows int
 		ok   bool
 	}{
-		"no rows":                   {"[]", 0, true},
-		"no rows, spaced":           {" [ \n ] \n", 0, true},
-		"null":                      {"null", 0, true},
-		"one":                       {"[" + row + "]", 1, true},
-		"two":                       {"[" + row + "," + row + "]\n", 2, true},
-		"a metric":                  {`[{"pipeline_run_uuid":"r","task_uuid":"t","metric_value":1e+21}]`, 1, true},
-		"an output of null":         {`[{"pipeline_run_uuid":"r","task_uuid":"t","output":null,"executed_at":null}]`, 1, true},
-		"empty":                     {"", 0, false},
-		"white space":               {"\n", 0, false},
-		"HTML":                      {"<html><title>Log in</title></html>", 0, false},
-		"an object":                 {`{"rows":[]}`, 0, false},
-		"a string":                  {`"rows"`, 0, false},
-		"half a null":               {"nu", 0, false},
-		"only a bracket":            {"[", 0, false},
-		"cut in the first row":      {"[" + row[:50], 0, false},
-		"cut in the second row":     {"[" + row + "," + row[:50], 1, false},
-		"cut after a row":           {"[" + row, 1, false},
-		"cut after a comma":         {"[" + row + ",", 1, false},
-		"a comma too many":          {"[" + row + ",]", 1, false},
-		"a comma too few":           {"[" + row + row + "]", 1, false},
-		"the wrong bracket":         {"[" + row + "}", 1, false},
-		"more after the end":        {"[" + row + "]<html>", 1, false},
-		"more after null":           {"null<html>", 0, false},
-		"no run":                    {`[` + row + `,{"task_uuid":"t"}]`, 1, false},
-		"no task":                   {`[` + row + `,{"pipeline_run_uuid":"r"}]`, 1, false},
-		"a null row":                {`[` + row + `,null]`, 1, false},
-		"a row of another type":     {`[` + row + `,[]]`, 1, false},
-		"a time nobody understands": {`[` + row + `,{"pipeline_run_uuid":"r","task_uuid":"t","executed_at":"yesterday"}]`, 1, false},
+		"no rows":                {"[]", 0, true},
+		"no rows, spaced":        {" [ \n ] \n", 0, true},
+		"null":                   {"null", 0, true},
+		"one":                    {"[" + row + "]", 1, true},
+		"two":                    {"[" + row + "," + row + "]\n", 2, true},
+		"a metric":               {`[{"pipeline_run_uuid":"r","task_uuid":"t","metric_value":1e+21}]`, 1, true},
+		"an output of null":      {`[{"pipeline_run_uuid":"r","task_uuid":"t","output":null,"executed_at":null}]`, 1, true},
+		"empty":                  {"", 0, false},
+		"white space":            {"\n", 0, false},
+		"HTML":                   {"<html><title>Log in</title></html>", 0, false},
+		"an object":              {`{"rows":[]}`, 0, false},
+		"a string":               {`"rows"`, 0, false},
+		"half a null":            {"nu", 0, false},
+		"only a bracket":         {"[", 0, false},
+		"cut in the first row":   {"[" + row[:50], 0, false},
+		"cut in the second row":  {"[" + row + "," + row[:50], 1, false},
+		"cut after a row":        {"[" + row, 1, false},
+		"cut after a comma":      {"[" + row + ",", 1, false},
+		"a comma too many":       {"[" + row + ",]", 1, false},
+		"a comma too few":        {"[" + row + row + "]", 1, false},
+		"the wrong bracket":      {"[" + row + "}", 1, false},
+		"more after the end":     {"[" + row + "]<html>", 1, false},
+		"more after null":        {"null<html>", 0, false},
+		"no run":                 {`[` + row + `,{"task_uuid":"t"}]`, 1, false},
+		"no task":                {`[` + row + `,{"pipeline_run_uuid":"r"}]`, 1, false},
+		"a null row":             {`[` + row + `,null]`, 1, false},
+		"a row of another type":  {`[` + row + `,[]]`, 1, false},
+		"a time in another form": {`[` + row + `,{"pipeline_run_uuid":"r","task_uuid":"t","executed_at":"yesterday"}]`, 1, false},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -308,11 +308,11 @@ func TestTaskErrors(t *testing.T) {
 	} {
 		row := ylem.LogRow{Outcome: ylem.Failed, Output: base64.StdEncoding.EncodeToString([]byte(output))}
 		if got := row.TaskErrors(); !slices.Equal(got, want) {
-			t.Errorf("%q tells %+v, want %+v", output, got, want)
+			t.Errorf("%q shows %+v, want %+v", output, got, want)
 		}
 		row.Outcome = ylem.Succeeded
 		if got := row.TaskErrors(); got != nil {
-			t.Errorf("%q of a task that succeeded tells %+v", output, got)
+			t.Errorf("%q of a task that succeeded shows %+v", output, got)
 		}
 	}
 }
@@ -386,12 +386,12 @@ func FuzzOutput(f *testing.F) {
 			}
 			for _, fault := range row.TaskErrors() {
 				if fault == (ylem.TaskError{}) {
-					t.Errorf("%q tells a fault that says nothing", row.Output)
+					t.Errorf("%q shows an error that says nothing", row.Output)
 				}
 			}
 			row.Outcome = ylem.Succeeded
 			if got := row.TaskErrors(); got != nil {
-				t.Errorf("a task that succeeded tells %+v", got)
+				t.Errorf("a task that succeeded shows %+v", got)
 			}
 		}
 		if utf8.Valid(raw) && len(raw) > 0 {
@@ -402,13 +402,13 @@ func FuzzOutput(f *testing.F) {
 			}
 			row := ylem.LogRow{Outcome: ylem.Failed, Output: base64.StdEncoding.EncodeToString(data)}
 			if got := row.TaskErrors(); !slices.Equal(got, want) {
-				t.Errorf("%s tells %+v", data, got)
+				t.Errorf("%s shows %+v", data, got)
 			}
 		}
 	})
 }
 
-// endlessLog sends a row over and over, and ends after so many.
+// endlessLog sends a row over and over, and ends after that number.
 type endlessLog struct {
 	row  string
 	rows int
@@ -516,6 +516,21 @@ func BenchmarkDecodeLogs(b *testing.B) {
 		}
 		if len(kept) != 2000 {
 			b.Fatalf("%d rows kept", len(kept))
+		}
+	}
+}
+
+// What is shown of an answer is cut after the secrets are removed: a part of one is a secret as well.
+func TestSecretsAreNotCut(t *testing.T) {
+	t.Parallel()
+	const door = "SUPERSECRETVALUE"
+	for n := range 320 {
+		body := strings.Repeat("x", n) + door + strings.Repeat("y", 400)
+		client := fake.NewClientAt(t, "http://ylem.test", func(cfg *request.Config) {
+			cfg.Headers, cfg.Transport = map[string]string{"X-Door": door}, inMemory{200, []byte(`{"access_token":"TOKEN"}`), []byte(body)}
+		})
+		if _, err := readLogs(t.Context(), client); err == nil || strings.Contains(err.Error(), "SUPER") {
+			t.Fatalf("after %d bytes: %v", n, err)
 		}
 	}
 }

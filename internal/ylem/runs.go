@@ -33,6 +33,10 @@ type PendingTaskRun struct {
 type Input struct {
 	Body   []byte
 	Secret bool // nothing of an answer is shown, because it may repeat the input
+
+	// BeforeRerun is called before a request that Ylem's database rolled back is sent again; an error ends the call. Nil: not
+	// called.
+	BeforeRerun func(context.Context) error
 }
 
 // RunPipeline starts a run.
@@ -48,7 +52,7 @@ func (c *Client) RunPipeline(ctx context.Context, pipelineUUID string, input Inp
 	r := request.Request{
 		Op: request.OpRun, Method: http.MethodPost,
 		Path: []string{"pipelines", uuid, "runs", ""}, // the trailing slash belongs to the route
-		Body: input.Body, Private: input.Secret,
+		Body: input.Body, Private: input.Secret, BeforeRerun: input.BeforeRerun,
 	}
 	if len(input.Body) > 0 {
 		r.ContentType = "text/plain; charset=utf-8"

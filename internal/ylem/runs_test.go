@@ -165,7 +165,7 @@ func TestTriggeredAtIsNotAfterTheRequest(t *testing.T) {
 	})
 }
 
-// Whoever answered 2xx took the request, so that an answer nobody understands leaves it open whether a run began.
+// Whoever answered 2xx took the request, so that an answer that cannot be understood leaves it open whether a run began.
 func TestRunPipelineForeignAnswers(t *testing.T) {
 	t.Parallel()
 	for name, body := range map[string]string{
@@ -273,7 +273,7 @@ func TestMaxConcurrentRuns(t *testing.T) {
 					}
 				})
 			}
-			// A read waits for nobody, and a run that is given up while it waits is not sent.
+			// A read does not wait, and a run that is given up while it waits is not sent.
 			synctest.Wait()
 			if err := fake.CallLastRun(t.Context(), client); err != nil {
 				t.Error(err)
@@ -364,7 +364,7 @@ func TestRunIsLogged(t *testing.T) {
 		found = found || entry["level"] == "INFO" && entry["msg"] == "Started run "+fake.RunUUID+" of pipeline "+fake.PipelineUUID
 	}
 	if !found {
-		t.Errorf("no line tells the run:\n%s", log.String())
+		t.Errorf("no line names the run:\n%s", log.String())
 	}
 	for _, secret := range []string{"client-secret", "proxy-pass", "hunter2", "TOKEN-", "REFRESH-"} {
 		if strings.Contains(log.String(), secret) {

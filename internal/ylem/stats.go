@@ -25,7 +25,7 @@ const (
 	Tasks     Subject = "tasks"
 )
 
-// Stats counts what ran in a window, and tells the last run before the window's end.
+// Stats counts what ran in a window, and describes the last run before the window's end.
 //
 // Ylem counts failed tasks, not failed runs: for a pipeline, NumOfFailures is the number of failed tasks and
 // NumOfSuccesses the number of runs minus that.
@@ -61,7 +61,7 @@ var Periods = []Period{"day", "week", "month", "quarter", "year"}
 
 // Stats reads the statistics of a window, inclusive at both ends, to the second.
 func (c *Client) Stats(ctx context.Context, subject Subject, uuid string, from, to time.Time) (Stats, error) {
-	type statsAnswer struct { // named, for the texts of package json
+	type statsAnswer struct { // named, because encoding/json quotes the name
 		NumOfSuccesses      *int64   `json:"num_of_successes"`
 		NumOfFailures       *int64   `json:"num_of_failures"`
 		AverageDuration     int64    `json:"average_duration"`
@@ -91,7 +91,7 @@ var dayForms = [2]string{dateTimeLayout, time.DateOnly}
 // without runs are left out. They are calendar periods, so that the first may begin before from.
 //
 // The open-source server wants the day as a date and time and answers 400 to a bare date, which is what the
-// reference shows. The form that worked is used first from then on; before that, the token's scope tells
+// reference shows. The form that worked is used first from then on; before that, the token's scope shows
 // the dialect.
 func (c *Client) AggregatedStats(ctx context.Context, subject Subject, uuid string, from time.Time, period Period, number int64) ([]AggregatedStats, error) {
 	type element struct {
@@ -104,7 +104,7 @@ func (c *Client) AggregatedStats(ctx context.Context, subject Subject, uuid stri
 	if _, err := lowerUUID(request.OpAggregatedStats, uuid); err != nil {
 		return nil, err
 	}
-	if _, err := c.Now(ctx); err != nil { // fetches the token, whose scope tells the dialects apart
+	if _, err := c.Now(ctx); err != nil { // fetches the token, whose scope shows the dialect
 		return nil, err
 	}
 	read := func(form int) (list[element], error) {
@@ -158,7 +158,7 @@ func (c *Client) AggregatedStats(ctx context.Context, subject Subject, uuid stri
 }
 
 // LastRun reads the last run. What never ran is an [*request.Error] whose NoData is true, and so is what does not exist
-// or belongs to another organization: Ylem does not tell them apart.
+// or belongs to another organization: Ylem does not distinguish them.
 func (c *Client) LastRun(ctx context.Context, subject Subject, uuid string) (LastRun, error) {
 	type lastRunAnswer struct {
 		IsSuccessful *bool     `json:"is_successful"`
@@ -188,7 +188,7 @@ func (l *list[T]) UnmarshalJSON(data []byte) error {
 		*l = nil
 		return nil
 	case token != json.Delim('['):
-		return json.Unmarshal(data, (*[]T)(l)) // for its words
+		return json.Unmarshal(data, (*[]T)(l)) // for encoding/json's error message
 	}
 	*l = list[T]{}
 	for decoder.More() {

@@ -248,7 +248,7 @@ func TestAggregatedStatsDateForms(t *testing.T) {
 	}{
 		"open source":                    {"stats:read,pipelines:run", dateTimeForm, [3][]string{{dateTimeForm}, {dateTimeForm}, {dateTimeForm}}},
 		"bare dates":                     {"stats:read", dateForm, [3][]string{{dateTimeForm, dateForm}, {dateForm}, {dateForm}}},
-		"bare dates, no scope told":      {"", dateForm, [3][]string{{dateTimeForm, dateForm}, {dateForm}, {dateForm}}},
+		"bare dates, no scope given":     {"", dateForm, [3][]string{{dateTimeForm, dateForm}, {dateForm}, {dateForm}}},
 		"reference":                      {"workflows:run", dateForm, [3][]string{{dateForm}, {dateForm}, {dateForm}}},
 		"reference's scope, other dates": {"workflows:run", dateTimeForm, [3][]string{{dateForm, dateTimeForm}, {dateTimeForm}, {dateTimeForm}}},
 	} {
@@ -291,7 +291,7 @@ func TestAggregatedStatsRefusedForAnotherReason(t *testing.T) {
 		return err
 	}
 
-	t.Run("both are refused: the first answer tells why", func(t *testing.T) {
+	t.Run("both are refused: the first answer says why", func(t *testing.T) {
 		t.Parallel()
 		f := fake.New(t, api(fake.Answer(400, notADateTime, "Content-Type", fake.TypeJSON)))
 		client := fake.NewClient(t, f)
@@ -331,7 +331,7 @@ func TestAggregatedStatsRefusedForAnotherReason(t *testing.T) {
 		t.Parallel()
 		client := fake.NewClient(t, fake.New(t, api(fake.Answer(503, ""))))
 		if e := fake.AsError(t, read(t.Context(), client)); e.StatusCode != 503 {
-			t.Errorf("error is %v, and does not tell that the other form was never judged", e)
+			t.Errorf("error is %v, and does not say that the other form was never judged", e)
 		}
 	})
 }

@@ -2,7 +2,9 @@ package ylemtest
 
 import (
 	"encoding/json"
+	"fmt"
 	"net/http"
+	"strings"
 )
 
 // answer is what goes over the wire. Keeping it as a value lets faults change
@@ -14,6 +16,13 @@ type answer struct {
 	truncate int  // as in Fault
 	drop     bool // close the connection instead
 	reset    bool // and make the client notice
+	reason   string
+}
+
+// because adds the reason, for the log of requests. It must not hold a secret.
+func (a answer) because(format string, args ...any) answer {
+	a.reason = fmt.Sprintf(format, args...)
+	return a
 }
 
 var dropped = answer{drop: true}
@@ -63,7 +72,7 @@ func errorHeader() http.Header {
 }
 
 func badRequest(details []string) answer {
-	return errorAnswer(http.StatusBadRequest, "Bad Request", details...)
+	return errorAnswer(http.StatusBadRequest, "Bad Request", details...).because("%s", strings.Join(details, "; "))
 }
 
 func forbidden() answer {

@@ -32,7 +32,7 @@ type Fault struct {
 	Echo   bool        // the body also repeats the request, as of a proxy that helps to debug
 	// ExpireTokens makes every token issued so far an expired one, first of all.
 	ExpireTokens bool
-	// Truncate cuts the body after so many bytes and drops the connection;
+	// Truncate cuts the body after this many bytes and drops the connection;
 	// Content-Length announces the whole. Negative = not one byte of the body.
 	Truncate int
 	// Stall waits this long in real time before going on as said above. When
@@ -103,7 +103,7 @@ func (s *Server) serve(ctx context.Context, c *call) answer {
 	leave, room := s.enter(c)
 	defer leave()
 	if !room {
-		return emptyAnswer(http.StatusInternalServerError)
+		return emptyAnswer(http.StatusInternalServerError).because("the server starts too many runs at once")
 	}
 	s.mu.Lock()
 	latency := s.latency
@@ -130,7 +130,7 @@ func (s *Server) serve(ctx context.Context, c *call) answer {
 		return answer{drop: true, reset: true}
 	}
 	if fault.Status != 0 {
-		a = answer{status: fault.Status, header: fault.Header, body: []byte(fault.Body)}
+		a = answer{status: fault.Status, header: fault.Header, body: []byte(fault.Body), reason: "a fault was injected"}
 	} else {
 		if !fault.After {
 			a = s.truth(c)

@@ -35,7 +35,7 @@ func (s *Server) logs(c *call, organization string) answer {
 		runs[r.PipelineRunUUID] = true
 	}
 	if foreign && len(runs) > 0 {
-		return forbidden()
+		return forbidden().because("the pipeline belongs to another organization")
 	}
 	slices.SortStableFunc(rows, func(a, b *Row) int { return byExecution(b, a) })
 	var body bytes.Buffer
@@ -63,7 +63,7 @@ func (s *Server) logs(c *call, organization string) answer {
 		body.WriteByte(separator)
 	}
 	body.WriteByte(']')
-	return rawAnswer(body.Bytes())
+	return s.explain(c, rawAnswer(body.Bytes()), uuid)
 }
 
 // logRow is a row as the log shows it, but for its JSON.
@@ -88,7 +88,7 @@ func (s *Server) logRow(r *Row) logRow {
 }
 
 // replaceFields puts other JSON in place of an object's fields. It need not be
-// valid, since what it stands for may not be either.
+// valid, since what it stands for need not be either.
 func replaceFields(object []byte, with map[string]string) []byte {
 	decoder := json.NewDecoder(bytes.NewReader(object))
 	with = maps.Clone(with)

@@ -5,8 +5,10 @@ import (
 	"crypto/rand"
 	"encoding/base64"
 	"encoding/json"
+	"fmt"
 	"io"
 	mathrand "math/rand/v2"
+	"mime"
 	"net/http"
 	"regexp"
 	"slices"
@@ -119,20 +121,32 @@ func (s *Server) authorize(header, scope string) (organization string, refused *
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	t := s.tokens[strings.ToUpper(access)]
+	var a answer
 	switch {
 	case t == nil:
-		return "", &unauthorized
+		a = unauthorized.because("%s", unknownToken(header, access))
 	case t.client.deleted:
-		return "", &dropped
+		a = dropped.because("the OAuth client of this token was deleted")
 	case t.expired || !now.Before(t.expires):
-		return "", &unauthorized
+		a = unauthorized.because("the token has expired")
 	case !slices.Contains(s.scopes(t.scope), scope):
-		return "", &scopeMissing
+		a = scopeMissing.because("the token lacks the scope %s; it has %q", scope, t.scope)
 	case t.sessionLost && scope == scopeStats:
-		refusal := forbidden()
-		return "", &refusal
+		a = forbidden().because("the session of this token was lost")
+	default:
+		return t.client.Organization, nil
 	}
-	return t.client.Organization, nil
+	return "", &a
+}
+
+func unknownToken(header, access string) string {
+	switch {
+	case header == "":
+		return "there is no Authorization header"
+	case access == "":
+		return "the Authorization header is not \"Bearer TOKEN\""
+	}
+	return "the token is not one of this server, or not since it was started"
 }
 
 // scopes splits the value of a scope parameter. Only commas separate.
@@ -201,41 +215,41 @@ func (s *Server) issueToken(c *call) answer {
 	switch grant {
 	case "client_credentials", "refresh_token", "password", "authorization_code":
 	default:
-		return errUnsupportedGrantType
+		return errUnsupportedGrantType.because("%s", c.formFault("grant_type is %q, not client_credentials", grant))
 	}
 	if id == "" || secret == "" {
-		return errInvalidClient
+		return errInvalidClient.because("%s", c.formFault("client_id or client_secret is missing"))
 	}
 	switch {
 	case grant == "password":
-		return errAccessDenied
+		return errAccessDenied.because("grant_type is password, not client_credentials")
 	case grant == "authorization_code" && c.FormValue("code") == "",
 		grant == "refresh_token" && c.FormValue("refresh_token") == "":
-		return errInvalidRequest
+		return errInvalidRequest.because("grant_type %s lacks its code or token", grant)
 	case grant == "authorization_code":
-		return errServerError
+		return errServerError.because("grant_type is authorization_code, not client_credentials")
 	}
 
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	owner := s.clients[clientKey(id)]
 	if owner == nil {
-		return errServerError
+		return errServerError.because("there is no OAuth client %q", id)
 	}
 	if scope != "" {
 		for _, asked := range s.scopes(scope) {
 			if !slices.Contains(owner.Scopes, asked) {
-				return errInvalidScope
+				return errInvalidScope.because("the client does not have the scope %q; it has %s, and commas separate scopes", asked, strings.Join(owner.Scopes, ","))
 			}
 		}
 	}
 	if secret != owner.Secret {
-		return errInvalidClient
+		return errInvalidClient.because("the client secret is wrong")
 	}
 	if grant == "refresh_token" {
 		old := s.refreshes[c.FormValue("refresh_token")]
 		if old == nil {
-			return errInvalidGrant
+			return errInvalidGrant.because("the refresh token is unknown or was used before")
 		}
 		delete(s.refreshes, old.refresh)
 		delete(s.tokens, old.access)
@@ -258,6 +272,18 @@ func (s *Server) issueToken(c *call) answer {
 		Scope        string `json:"scope"`
 		TokenType    string `json:"token_type"`
 	}{t.access, int64(s.tokenLifetime / time.Second), t.refresh, t.scope, "Bearer"})
+}
+
+// formFault is what is wrong with a token request whose form lacks something.
+func (c *call) formFault(format string, args ...any) string {
+	contentType, _, _ := mime.ParseMediaType(c.Header.Get("Content-Type"))
+	switch {
+	case c.Header.Get("Authorization") != "":
+		return "credentials belong in the form: Ylem ignores the Authorization header here"
+	case len(c.body) > 0 && contentType != "application/x-www-form-urlencoded":
+		return fmt.Sprintf("the body is not a form: its Content-Type is %q", c.Header.Get("Content-Type"))
+	}
+	return fmt.Sprintf(format, args...)
 }
 
 // allScopes is what a client gets that asks for nothing: all it may have, in

@@ -50,6 +50,12 @@ func WithTokenLifetime(d time.Duration) Option {
 	return func(s *Server) { s.tokenLifetime = d }
 }
 
+// WithObserver has a function called after each request, whether it was
+// answered or not. The function must neither block nor change the request.
+func WithObserver(observe func(Request)) Option {
+	return func(s *Server) { s.observe = observe }
+}
+
 // WithTaskRunner runs the tasks of all pipelines one after the other, in the
 // order in which they become ready, as the one task runner of the real server
 // does: a long task of another pipeline delays the next row of a run. Without

@@ -100,7 +100,8 @@ func TestSchedulerIsDown(t *testing.T) {
 			t.Parallel()
 			s := start(t, options...)
 			p := s.AddPipeline(Pipeline{Tasks: []Task{
-				{UUID: id("a"), Duration: time.Second}, {UUID: id("b"), Duration: time.Second, After: []string{id("a")}},
+				{UUID: id("a"), Duration: time.Second},
+				{UUID: id("b"), Duration: time.Second, After: []string{id("a")}},
 				{UUID: id("c"), Duration: time.Second, After: []string{id("b")}},
 			}})
 			before := startedUUID(t, s.run(p.UUID, ""))

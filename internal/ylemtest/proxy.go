@@ -1,6 +1,7 @@
 package ylemtest
 
 import (
+	"errors"
 	"io"
 	"net"
 	"net/url"
@@ -216,7 +217,7 @@ func (f *flow) pass(from, to *net.TCPConn, count *atomic.Int64) {
 		case err == nil:
 		case f.forgotten.Load():
 			return // the other side does not learn of it
-		case err == io.EOF:
+		case errors.Is(err, io.EOF):
 			_ = to.CloseWrite()
 			return
 		default:

@@ -39,6 +39,9 @@ type Request struct {
 	AnsweredAt time.Time   // zero = no answer given (yet)
 	At         time.Time
 	RemoteAddr string
+	// Reason says in words why the request was refused, or why its answer may
+	// be empty. It never went over the wire.
+	Reason string
 }
 
 // Requests is the log of requests in order of arrival, of the given routes or

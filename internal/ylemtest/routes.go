@@ -20,6 +20,7 @@ type call struct {
 	refusal *answer // what the router itself answers
 	// contended is a first run that met another one on arrival.
 	contended bool
+	strict    bool // the route answers 405, not 404, to other methods
 }
 
 // arrive finds the route of a request and logs it.
@@ -32,7 +33,8 @@ func (s *Server) arrive(r *http.Request) *call {
 		logged = escaped
 		s.findRoute(c, escaped, decoded)
 	} else {
-		c.refusal = &notFound
+		refusal := notFound.because("the path does not begin with the prefix %s/", s.prefix)
+		c.refusal = &refusal
 	}
 	c.entry = &Request{
 		Route:      c.route,
@@ -62,17 +64,32 @@ var (
 // row: the first cleans the escaped path, the second the decoded one.
 func (s *Server) findRoute(c *call, escaped, decoded string) {
 	if clean := cleanPath(escaped); clean != escaped {
-		redirect := s.redirect(c.Request, clean)
+		redirect := s.redirect(c.Request, clean).because("%s", unclean)
 		c.refusal = &redirect
 		return
 	}
 	if clean := cleanPath(decoded); clean != decoded {
 		location := s.prefix + (&url.URL{Path: clean, RawQuery: c.URL.RawQuery}).String()
-		c.refusal = &answer{status: http.StatusMovedPermanently, header: http.Header{"Location": {location}}}
+		c.refusal = &answer{status: http.StatusMovedPermanently, header: http.Header{"Location": {location}}, reason: unclean}
 		return
 	}
 
-	method := http.MethodGet
+	method := c.fillRoute(decoded)
+	if c.route == RouteLogs && c.strict && c.Method != http.MethodGet {
+		refusal := methodNotAllowed.because("this route takes GET")
+		c.refusal = &refusal
+		return
+	}
+	if c.route == RouteOther || c.Method != method {
+		refusal := notFound.because("%s", c.noRoute(decoded, method))
+		c.route, c.refusal = RouteOther, &refusal
+	}
+}
+
+// fillRoute finds the route of a decoded path, and returns the method that it
+// takes.
+func (c *call) fillRoute(decoded string) (method string) {
+	method = http.MethodGet
 	parts := strings.Split(strings.TrimPrefix(decoded, "/"), "/")
 	switch {
 	case decoded == "/v1/oauth/token":
@@ -87,11 +104,7 @@ func (s *Server) findRoute(c *call, escaped, decoded string) {
 		c.subject, c.args = parts[3], parts[5:]
 		switch name := parts[4]; {
 		case name == "logs" && len(c.args) == 2 && !c.tasks:
-			c.route = RouteLogs
-			if c.Method != http.MethodGet {
-				c.refusal = &methodNotAllowed
-				return
-			}
+			c.route, c.strict = RouteLogs, true
 		case name == "last-runs-log" && len(c.args) == 2 && !c.tasks:
 			c.route = RouteLogs
 		case name == "stats" && len(c.args) == 2:
@@ -102,10 +115,33 @@ func (s *Server) findRoute(c *call, escaped, decoded string) {
 			c.route = RouteLastRun
 		}
 	}
-	if c.route == RouteOther || c.Method != method {
-		c.route = RouteOther
-		c.refusal = &notFound
+	return method
+}
+
+const unclean = "the path has duplicate slashes or dots; Ylem redirects, and escapes the new location twice"
+
+// noRoute is why a request has no route.
+func (c *call) noRoute(decoded, method string) string {
+	if c.route != RouteOther {
+		return "this route takes " + method
 	}
+	// A slash more or less, or the version missing: common enough to look for.
+	for _, reason := range []struct{ path, text string }{
+		{decoded + "/", "the path lacks the slash at its end"},
+		{strings.TrimSuffix(decoded, "/"), "the path must not end with a slash"},
+		{"/v1" + decoded, "the path does not begin with /v1"},
+		{"/v1" + decoded + "/", "the path does not begin with /v1, and lacks the slash at its end"},
+	} {
+		if reason.path == decoded || cleanPath(reason.path) != reason.path {
+			continue
+		}
+		probe := &call{Request: c.Request, route: RouteOther}
+		probe.fillRoute(reason.path)
+		if probe.route != RouteOther {
+			return reason.text
+		}
+	}
+	return "there is no such route"
 }
 
 // redirect leads to the clean path. As on the real server the escaped path is

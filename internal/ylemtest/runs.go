@@ -49,18 +49,29 @@ func (s *Server) Runs(pipelineUUID string) []Run {
 // run; unlike in a run by request, an output may have any size. Runs does not
 // list it. It panics when there is no such pipeline.
 func (s *Server) AddRun(pipelineUUID string, startedAt time.Time) Run {
+	return s.AddRunOf(Run{PipelineUUID: pipelineUUID, StartedAt: startedAt})
+}
+
+// AddRunOf is AddRun for a run with a UUID, an input or tasks of its own: those
+// of its fields that are empty are filled in as in AddRun.
+func (s *Server) AddRunOf(r Run) Run {
 	now := s.now()
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	p := s.pipeline(pipelineUUID)
-	return s.start(now, p, Run{StartedAt: startedAt.UTC()})
+	p := s.pipeline(r.PipelineUUID)
+	r.StartedAt, r.requested = r.StartedAt.UTC(), false
+	return s.start(now, p, r)
 }
 
 // start makes a run of a pipeline. The caller holds the lock.
 func (s *Server) start(now time.Time, p *Pipeline, r Run) Run {
-	r.UUID = NewUUID()
+	r.UUID = uuidOrNew(r.UUID)
 	r.PipelineUUID = p.UUID
-	r.Tasks = p.filled().Tasks
+	if r.Tasks == nil {
+		r.Tasks = p.Tasks
+	}
+	r.Tasks = Pipeline{Tasks: r.Tasks}.filled().Tasks
+	r.Input = bytes.Clone(r.Input)
 	s.ran[p.UUID] = true
 	s.history = append(s.history, r)
 	if s.oneTaskRunner {
@@ -108,6 +119,7 @@ func (s *Server) startRun(c *call) answer {
 		return answer{
 			status: http.StatusUnsupportedMediaType,
 			header: http.Header{"Content-Type": {"application/json"}},
+			reason: "the UUID holds a question mark",
 		}
 	}
 	now := s.now()
@@ -115,17 +127,19 @@ func (s *Server) startRun(c *call) answer {
 	defer s.mu.Unlock()
 	p := s.pipelines[strings.ToLower(c.subject)]
 	switch {
-	case p == nil || p.Deleted || p.Template:
-		return emptyAnswer(http.StatusNotFound)
+	case p == nil:
+		return emptyAnswer(http.StatusNotFound).because("%s", s.unknown(c))
+	case p.Deleted, p.Template:
+		return emptyAnswer(http.StatusNotFound).because("the pipeline is a template, or was deleted")
 	case p.Paused:
-		return emptyAnswer(http.StatusForbidden)
+		return emptyAnswer(http.StatusForbidden).because("the pipeline is paused")
 	case !slices.ContainsFunc(p.Tasks, func(t Task) bool { return !t.Inactive && len(t.After) == 0 }):
-		return emptyAnswer(http.StatusNotFound)
+		return emptyAnswer(http.StatusNotFound).because("the pipeline has no active task to begin with")
 	case len(c.body) > maxInput:
-		return emptyAnswer(http.StatusInternalServerError)
+		return emptyAnswer(http.StatusInternalServerError).because("the input has %d bytes, and Ylem can store %d", len(c.body), maxInput)
 	}
 	if s.deadlocks != nil && c.contended && s.deadlocks.strike(p.UUID) {
-		return deadlock()
+		return deadlock().because("a deadlock of Ylem's database; no run was started")
 	}
 	run := Run{StartedAt: now, ContentType: c.Header.Get("Content-Type"), requested: true}
 	if len(c.body) > 0 {

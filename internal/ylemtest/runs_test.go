@@ -35,7 +35,7 @@ func taskUUIDs(rows []Row) []string {
 	return uuids
 }
 
-// id is a UUID that begins with a letter, to tell tasks apart by.
+// id is a UUID that begins with a letter, to distinguish tasks by.
 func id(letter string) string { return letter + "0000000-0000-4000-8000-000000000000" }
 
 func TestRunProgresses(t *testing.T) {

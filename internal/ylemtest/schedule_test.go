@@ -44,17 +44,20 @@ func TestForEach(t *testing.T) {
 		{"an empty list", []Task{{UUID: id("a")}, each(0), {UUID: id("c"), After: []string{id("e")}}, {UUID: id("d"), After: []string{id("c")}}}, "a e"},
 		{"one item", []Task{{UUID: id("a")}, each(1), {UUID: id("c"), Duration: ms, After: []string{id("e")}}}, "a e c"},
 		{"the third pass fails", []Task{
-			{UUID: id("a")}, each(3),
+			{UUID: id("a")},
+			each(3),
 			{UUID: id("c"), After: []string{id("e")}, Errors: failure, FailOnPass: 3, Duration: ms},
 			{UUID: id("d"), After: []string{id("c")}, Duration: ms},
 		}, "a e c c (c) d d"},
 		{"every pass fails", []Task{
-			{UUID: id("a")}, each(2),
+			{UUID: id("a")},
+			each(2),
 			{UUID: id("c"), After: []string{id("e")}, Errors: failure, Duration: ms},
 			{UUID: id("d"), After: []string{id("c")}},
 		}, "a e (c) (c)"},
 		{"one in another", []Task{
-			{UUID: id("a")}, each(2),
+			{UUID: id("a")},
+			each(2),
 			{UUID: id("f"), Type: "for_each", Items: 3, After: []string{id("e")}, Duration: ms},
 			{UUID: id("c"), After: []string{id("f")}, Duration: ms},
 			{UUID: id("d"), After: []string{id("e"), id("c")}, Duration: ms},
@@ -226,8 +229,10 @@ func TestMergeIsNotLogged(t *testing.T) {
 	t.Parallel()
 	s := start(t, WithTaskRunner())
 	p := s.AddPipeline(Pipeline{Tasks: []Task{
-		{UUID: id("a")}, {UUID: id("b"), Type: "merge", After: []string{id("a")}, Unended: true},
-		{UUID: id("c"), After: []string{id("b")}}, {UUID: id("d"), Duration: time.Second, After: []string{id("a")}},
+		{UUID: id("a")},
+		{UUID: id("b"), Type: "merge", After: []string{id("a")}, Unended: true},
+		{UUID: id("c"), After: []string{id("b")}},
+		{UUID: id("d"), Duration: time.Second, After: []string{id("a")}},
 	}})
 	run := startedUUID(t, s.run(p.UUID, ""))
 	s.clock.advance(time.Hour)

@@ -1,5 +1,5 @@
 // Package ylemtest is a Ylem in memory: a stateful stand-in for the HTTP API,
-// named like net/http/httptest, for tests and the demo only.
+// named like net/http/httptest, for tests, the demo and ylem-sandbox only.
 //
 // It is written from the API's documents and from recorded answers of a real
 // server, and shares no code with the client, so that a wrong field name in
@@ -49,6 +49,7 @@ type Server struct {
 	closed      chan struct{}
 	closeOnce   sync.Once
 	connections atomic.Int64
+	observe     func(Request) // nil = not observed
 
 	mu        sync.Mutex
 	clients   map[string]*client
@@ -154,6 +155,14 @@ func (s *Server) handle(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	c := s.arrive(r)
+	if s.observe != nil {
+		defer func() {
+			s.mu.Lock()
+			entry := *c.entry
+			s.mu.Unlock()
+			s.observe(entry)
+		}()
+	}
 	body, err := io.ReadAll(r.Body)
 	s.mu.Lock()
 	c.body, c.entry.Body = body, body
@@ -162,6 +171,9 @@ func (s *Server) handle(w http.ResponseWriter, r *http.Request) {
 		panic(http.ErrAbortHandler)
 	}
 	a := s.serve(r.Context(), c)
+	s.mu.Lock()
+	c.entry.Reason = a.reason
+	s.mu.Unlock()
 	if a.reset {
 		resetConnection(w)
 	}

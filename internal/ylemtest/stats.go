@@ -1,6 +1,7 @@
 package ylemtest
 
 import (
+	"fmt"
 	"math/rand/v2"
 	"regexp"
 	"slices"
@@ -181,19 +182,62 @@ func (s *Server) stats(c *call, organization string) answer {
 	rows, foreign := s.query(s.now(), c.tasks, uuid, organization)
 	inside := within(rows, w)
 	if foreign && len(inside) > 0 {
-		return forbidden()
+		return forbidden().because("it belongs to another organization")
 	}
 	slices.SortStableFunc(rows, byExecution)
 	n := s.count(inside, c.tasks)
 	successful, duration, executedAt := last(within(rows, window{to: w.to}), c.tasks)
-	return dataAnswer(struct {
+	return s.explain(c, dataAnswer(struct {
 		NumOfSuccesses      int64  `json:"num_of_successes"`
 		NumOfFailures       int64  `json:"num_of_failures"`
 		AverageDuration     int64  `json:"average_duration"`
 		IsLastRunSuccessful bool   `json:"is_last_run_successful"`
 		LastRunDuration     int64  `json:"last_run_duration"`
 		LastRunExecutedAt   string `json:"last_run_executed_at"`
-	}{n.successes, n.failures, n.average, successful, duration, s.formatTime(executedAt)})
+	}{n.successes, n.failures, n.average, successful, duration, s.formatTime(executedAt)}), uuid)
+}
+
+// explain adds a reason to an answer that is empty because its subject does
+// not exist.
+func (s *Server) explain(c *call, a answer, uuid string) answer {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	_, known := s.pipelines[uuid]
+	if c.tasks {
+		known = s.hasTask(uuid)
+	}
+	if known || slices.ContainsFunc(s.rows, func(r timedRow) bool {
+		return c.tasks && r.TaskUUID == uuid || !c.tasks && r.PipelineUUID == uuid
+	}) {
+		return a
+	}
+	return a.because("%s", s.unknown(c))
+}
+
+// unknown says why a subject is not found. The caller holds the lock.
+func (s *Server) unknown(c *call) string {
+	uuid, err := parseUUID(c.subject)
+	switch {
+	case err != nil:
+		return fmt.Sprintf("%q is not a UUID: %s", c.subject, err)
+	case c.tasks && s.pipelines[uuid] != nil:
+		return uuid + " is a pipeline, not a task"
+	case c.tasks:
+		return "there is no task " + uuid
+	case s.hasTask(uuid):
+		return uuid + " is a task, not a pipeline"
+	}
+	return "there is no pipeline " + uuid
+}
+
+// hasTask is whether a pipeline has the task. The caller holds the lock.
+func (s *Server) hasTask(uuid string) bool {
+	for _, p := range s.pipelines {
+		if slices.ContainsFunc(p.Tasks, func(t Task) bool { return t.UUID == uuid }) {
+			return true
+		}
+	}
+	return false
 }
 
 // lastRun is refused when nothing ran, like a request for another
@@ -206,8 +250,11 @@ func (s *Server) lastRun(c *call, organization string) answer {
 	now := s.now()
 	rows, foreign := s.query(now, c.tasks, uuid, organization)
 	rows = within(rows, window{to: now})
-	if foreign || len(rows) == 0 {
-		return forbidden()
+	switch {
+	case foreign:
+		return forbidden().because("it belongs to another organization")
+	case len(rows) == 0:
+		return s.explain(c, forbidden().because("it has never run"), uuid)
 	}
 	slices.SortStableFunc(rows, byExecution)
 	successful, duration, executedAt := last(rows, c.tasks)
@@ -282,7 +329,7 @@ func (s *Server) aggregatedStats(c *call, organization string) answer {
 	rows, foreign := s.query(s.now(), c.tasks, c.subject, organization)
 	rows = within(rows, w)
 	if foreign && len(rows) > 0 {
-		return forbidden()
+		return forbidden().because("it belongs to another organization")
 	}
 	slices.SortStableFunc(rows, byExecution)
 	for start, bucket := range unit.split(rows, c.tasks) {
@@ -296,7 +343,7 @@ func (s *Server) aggregatedStats(c *call, organization string) answer {
 		})
 	}
 	disorder(elements)
-	return dataAnswer(elements)
+	return s.explain(c, dataAnswer(elements), c.subject)
 }
 
 // disorder shuffles, and never into the order of time: a client that forgets

@@ -1,4 +1,4 @@
-# The import of orders once more. This time the apply waits for the run, and knows how it went.
+# The import of orders once more. This time the apply waits for the run, and fails if the run does.
 
 terraform {
   required_version = ">= 1.11"
@@ -14,7 +14,7 @@ terraform {
 provider "ylem" {}
 
 variable "timeout" {
-  description = "How long a run is waited for."
+  description = "How long to wait for a run."
   type        = string
   default     = "1m"
 }
@@ -26,7 +26,7 @@ resource "ylem_pipeline_run" "nightly" {
 
   completion = {
     final_task_uuids = ["d5f2e8a1-0c37-4969-a1b4-3f6e7d8c9a02"] # the pipeline's last task
-    poll_interval    = "200ms"                                  # 5s where nobody watches a demo
+    poll_interval    = "200ms"                                  # the default, 5s, is too slow to watch
   }
 
   timeouts {

@@ -2,7 +2,7 @@ data "ylem_pipeline_logs" "import" {
   pipeline_uuid     = ylem_pipeline_run.import.pipeline_uuid
   pipeline_run_uuid = ylem_pipeline_run.import.id
   from              = ylem_pipeline_run.import.triggered_at
-  to                = timeadd(ylem_pipeline_run.import.finished_at, "1s")
+  to                = ylem_pipeline_run.import.finished_at
 }
 
 output "rows_read" {

@@ -3,7 +3,7 @@ resource "ylem_pipeline_run" "report" {
   wait_for_completion = true
 
   completion = {
-    quiet_period  = "40s" # the longest task takes about half a minute
+    quiet_period  = "40s" # the server's longest task takes about half a minute
     poll_interval = "10s"
   }
 }

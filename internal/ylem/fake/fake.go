@@ -153,6 +153,7 @@ type Pipe struct {
 	Refuse func() bool
 }
 
+// Accept waits for a connection.
 func (p *Pipe) Accept() (net.Conn, error) {
 	select {
 	case conn := <-p.conns:
@@ -162,8 +163,10 @@ func (p *Pipe) Accept() (net.Conn, error) {
 	}
 }
 
+// Close ends Accept.
 func (p *Pipe) Close() error { close(p.closed); return nil }
 
+// Addr names the pipe.
 func (p *Pipe) Addr() net.Addr { return &net.UnixAddr{Name: "pipe", Net: "pipe"} }
 
 func (p *Pipe) dial(ctx context.Context, network, _ string) (net.Conn, error) {

@@ -1,4 +1,4 @@
-// Package follow follows a run over time. Ylem has no status of a run and does not tell how many tasks it has: how far a
+// Package follow follows a run over time. Ylem has no status of a run and does not report how many tasks it has: how far a
 // run has got is derived from its rows in the log of the pipeline.
 package follow
 
@@ -69,6 +69,15 @@ func (p Progress) Reported(taskUUID string) bool {
 	return slices.ContainsFunc(p.Rows, func(row ylem.LogRow) bool {
 		return strings.EqualFold(row.TaskUUID, taskUUID) && row.Outcome != ylem.OutcomeUnknown
 	})
+}
+
+// Span is the time from the start of the first task to the end of the last one.
+func (p Progress) Span() time.Duration {
+	if len(p.Rows) == 0 {
+		return 0
+	}
+	first := p.Rows[0]
+	return p.newest().Sub(first.ExecutedAt) + time.Duration(first.Duration)*time.Millisecond
 }
 
 // newest is when the newest row was executed.
@@ -144,10 +153,15 @@ func Assess(rows []ylem.LogRow, now, lastSeen time.Time, c Completion) Progress 
 	return p
 }
 
+// SoFar is how far a run has got by its rows alone: no silence ends it.
+func SoFar(rows []ylem.LogRow, finalTaskUUIDs []string) Progress {
+	return Assess(rows, time.Time{}, time.Time{}, Completion{FinalTaskUUIDs: finalTaskUUIDs, QuietPeriod: Day})
+}
+
 // Known is the progress that a state shows, without looking at the log again: its status stands, and how certain that is
 // follows from its rows.
 func Known(status Status, rows []ylem.LogRow, finalTaskUUIDs []string) Progress {
-	p := Assess(rows, time.Time{}, time.Time{}, Completion{FinalTaskUUIDs: finalTaskUUIDs, QuietPeriod: Day})
+	p := SoFar(rows, finalTaskUUIDs)
 	if status == Succeeded && p.Certainty != Certain {
 		p.Certainty = Presumed
 	}

@@ -9,9 +9,12 @@ import (
 // FillLog is how many runs are held of a log, or why they are not.
 func FillLog(rows iter.Seq2[ylem.LogRow, error]) (runs int, err error) {
 	l := newSharedLog(window{})
-	err = l.fill(rows)
+	err = l.fill(rows, 0)
 	return len(l.rows), err
 }
 
 // HeldLogs is how many logs are held.
 func HeldLogs(f *Follower) int { return f.logs.Kept() }
+
+// LimitHeld bounds what a follower holds of a log.
+func LimitHeld(f *Follower, bytes int) { f.maxHeld = bytes }

@@ -75,7 +75,7 @@ func TestAssess(t *testing.T) {
 		rows       []ylem.LogRow
 		now        time.Duration // after start
 		final      []string
-		changed    time.Duration // after start; 0: nobody watched
+		changed    time.Duration // after start; 0: it was not watched
 		want       follow.Status
 		wantRows   int
 		wantFinish time.Duration
@@ -354,19 +354,19 @@ func TestWaitWaitsForQuiet(t *testing.T) {
 	scripted(t, func(t *testing.T, s *logScript, c *follow.Follower, run follow.Run) {
 		first, second := s.at(taskA, 2*time.Second, true), s.at(taskB, 31*time.Second, true)
 		s.steps = []logStep{{after: 3 * time.Second, rows: []ylem.LogRow{first}}, {after: 31 * time.Second, rows: []ylem.LogRow{second, first}}}
-		var told []follow.Status
+		var reports []follow.Status
 		w := options()
 		w.Report = func(p follow.Progress) {
-			if len(told) == 0 || told[len(told)-1] != p.Status {
-				told = append(told, p.Status)
+			if len(reports) == 0 || reports[len(reports)-1] != p.Status {
+				reports = append(reports, p.Status)
 			}
 		}
 		p, err := c.Wait(t.Context(), run, w)
 		if err != nil || p.Status != follow.Succeeded || len(p.Rows) != 2 {
 			t.Fatalf("%v, %+v", err, p)
 		}
-		if want := []follow.Status{follow.Pending, follow.Running, follow.Succeeded}; !slices.Equal(told, want) {
-			t.Errorf("told %v, want %v", told, want)
+		if want := []follow.Status{follow.Pending, follow.Running, follow.Succeeded}; !slices.Equal(reports, want) {
+			t.Errorf("reports %v, want %v", reports, want)
 		}
 		if took := time.Since(s.begin); took < 61*time.Second || took > 71*time.Second {
 			t.Errorf("took %s: the end was due between 61 s and two polls later", took)
@@ -398,16 +398,16 @@ func TestWaitKeepsRowsThatVanish(t *testing.T) {
 			{after: 13 * time.Second},
 			{after: 18 * time.Second, rows: []ylem.LogRow{second, first}},
 		}
-		var told []string
+		var reports []string
 		w := options()
-		w.Report = func(p follow.Progress) { told = append(told, fmt.Sprintf("%s %d", p.Status, len(p.Rows))) }
+		w.Report = func(p follow.Progress) { reports = append(reports, fmt.Sprintf("%s %d", p.Status, len(p.Rows))) }
 		p, err := c.Wait(t.Context(), run, w)
 		if err != nil || p.Status != follow.Succeeded || len(p.Rows) != 2 {
 			t.Fatalf("%v, %+v", err, p)
 		}
 		want := append([]string{"pending 0"}, slices.Repeat([]string{"running 2"}, 6)...) // after 0, 5, 10, ..., 30 s
-		if want = append(want, "succeeded 2"); !slices.Equal(told, want) {
-			t.Errorf("told %q, want %q", told, want)
+		if want = append(want, "succeeded 2"); !slices.Equal(reports, want) {
+			t.Errorf("reports %q, want %q", reports, want)
 		}
 	})
 }
@@ -546,7 +546,7 @@ func TestLongFaultsAreKept(t *testing.T) {
 func TestRefreshSharesAnOutage(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		for name, token := range map[string]http.HandlerFunc{"token refused": fake.Answer(503, ""), "nobody answers": fake.Stall} {
+		for name, token := range map[string]http.HandlerFunc{"token refused": fake.Answer(503, ""), "no answer": fake.Stall} {
 			f := fake.New(t, nil)
 			f.Token = token
 			c := pipeFollower(t, f)
@@ -615,7 +615,7 @@ func TestWaitEndsWithItsContext(t *testing.T) {
 			t.Errorf("%v, %+v", err, p)
 		}
 		if e, ok := errors.AsType[*request.Error](err); !ok || e.StatusCode != http.StatusBadGateway {
-			t.Errorf("%v does not tell why the log could not be read", err)
+			t.Errorf("%v does not say why the log could not be read", err)
 		}
 		if took := time.Since(s.begin); took != 42*time.Second {
 			t.Errorf("took %s", took)
@@ -684,6 +684,27 @@ func TestWaitsOfOnePipelineShareAPoll(t *testing.T) {
 		}
 		if n := len(s.polls); n > 5 {
 			t.Errorf("%d polls in 15 s for runs of one pipeline, want one every 5 s", n)
+		}
+	})
+}
+
+// Waits that begin at different times share polls as well.
+func TestStaggeredWaitsShareAPoll(t *testing.T) {
+	scripted(t, func(t *testing.T, s *logScript, c *follow.Follower, run follow.Run) {
+		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+		defer cancel()
+		var group sync.WaitGroup
+		for i := range 8 {
+			ref := run
+			ref.RunUUID = fmt.Sprintf("0e204465-c35b-46ae-861d-%012d", i)
+			group.Go(func() {
+				time.Sleep(time.Duration(i) * 100 * time.Millisecond)
+				_, _ = c.Wait(ctx, ref, options())
+			})
+		}
+		group.Wait()
+		if n := len(s.polls); n > 20 { // one every 2.5 to 5 s
+			t.Errorf("%d polls in a minute", n)
 		}
 	})
 }
@@ -846,7 +867,7 @@ func TestLogsAreForgotten(t *testing.T) {
 	})
 }
 
-// Of an imported run whose rows have no time, nobody knows when it was triggered.
+// Of an imported run whose rows have no time, it is not known when it was triggered.
 func TestRefreshOfARunWithoutATime(t *testing.T) {
 	scripted(t, func(t *testing.T, s *logScript, c *follow.Follower, run follow.Run) {
 		s.steps = []logStep{{rows: []ylem.LogRow{s.at(taskA, -time.Hour, true)}}}

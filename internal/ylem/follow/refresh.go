@@ -19,7 +19,7 @@ type Run struct {
 }
 
 // Refresh looks once how far a run has got. Runs of one pipeline that were triggered at about the same time share a
-// request, and all of them the news that Ylem cannot be reached.
+// request. If Ylem cannot be reached, all runs share that error for half a minute.
 func (f *Follower) Refresh(ctx context.Context, run Run, c Completion) (Progress, error) {
 	if err := f.recentTrouble(); err != nil {
 		return Progress{}, err

@@ -30,8 +30,10 @@ const (
 
 // Follower follows runs. Runs of one pipeline share what is read of its log.
 type Follower struct {
-	client *ylem.Client
-	logs   request.Flights[*sharedLog] // by pipeline
+	client  *ylem.Client
+	logs    request.Flights[*sharedLog] // by pipeline
+	lookups request.Flights[*sharedLog] // by pipeline; see Recent
+	maxHeld int                         // bytes of one log; 0: ylem.MaxHeldLog
 
 	mu      sync.Mutex
 	trouble error // why no log could be read: the last connection or token error
@@ -45,12 +47,15 @@ func New(client *ylem.Client) *Follower {
 
 // sharedLog is one answer of a log.
 type sharedLog struct {
-	rows     map[string][]ylem.LogRow // by run, in lower case
-	broken   map[string]error         // of runs with a row that cannot be read
-	window   window
-	at       time.Time // when it was requested, by the server's clock: later rows are not in it
-	asked    time.Time // by ours
-	received time.Time
+	rows   map[string][]ylem.LogRow // by run, in lower case
+	broken map[string]error         // of runs with a row that cannot be read
+	inputs map[string]loggedInput   // by run; nil: not wanted
+
+	brokenTrigger error // a row that cannot be read and may hold an input
+	window        window
+	at            time.Time // when it was requested, by the server's clock: later rows are not in it
+	asked         time.Time // by ours
+	received      time.Time
 }
 
 func newSharedLog(w window) *sharedLog {
@@ -70,13 +75,14 @@ func (w window) covers(v window) bool { return !w.from.After(v.from) && !w.to.Be
 // epoch is the first time that Ylem knows.
 var epoch = time.Unix(0, 0)
 
-// windowOf is where the rows of a run are looked for. The window of a run that has not ended for long stays short.
+// windowOf is where the rows of a run are looked for. The window ends seven days after the trigger, so it does not grow with
+// a run that never ends.
 func windowOf(run Run, now time.Time) window {
 	from := run.TriggeredAt.Add(-margin)
 	if from.Before(epoch) {
 		from = epoch // of an imported run whose rows have no time, it is not known when it was triggered
 	}
-	to := now.Add(ahead)
+	to := now.Truncate(time.Hour).Add(ahead + time.Hour) // the same for all who ask within an hour
 	if !run.TriggeredAt.IsZero() && run.TriggeredAt.Add(firstRow).Before(to) {
 		to = run.TriggeredAt.Add(firstRow)
 	}
@@ -100,20 +106,24 @@ func (f *Follower) read(ctx context.Context, run Run, want window, reach, age, t
 		if log.window.from = want.from.Add(-reach); log.window.from.Before(epoch) {
 			log.window.from = epoch
 		}
-		var err error
-		if log.at, err = f.client.Now(ctx); err != nil {
-			return nil, err
-		}
-		log.asked = time.Now()
-		if err := log.fill(f.client.PipelineLogs(ctx, run.PipelineUUID, log.window.from, log.window.to)); err != nil {
-			return nil, err
-		}
-		for runUUID, err := range log.broken {
-			f.client.Logger().DebugContext(ctx, "A row of the log cannot be read", "run_uuid", runUUID, "error", err.Error())
-		}
-		log.received = time.Now()
-		return log, nil
+		return log, f.request(ctx, run.PipelineUUID, log)
 	})
+}
+
+// request reads a log's window.
+func (f *Follower) request(ctx context.Context, pipelineUUID string, log *sharedLog) (err error) {
+	if log.at, err = f.client.Now(ctx); err != nil {
+		return err
+	}
+	log.asked = time.Now()
+	if err := log.fill(f.client.PipelineLogs(ctx, pipelineUUID, log.window.from, log.window.to), f.maxHeld); err != nil {
+		return err
+	}
+	log.received = time.Now()
+	for runUUID, err := range log.broken {
+		f.client.Logger().DebugContext(ctx, "A row of the log cannot be read", "run_uuid", runUUID, "error", err.Error())
+	}
+	return nil
 }
 
 // recentTrouble is why no log can be read, as was found out a moment ago.
@@ -141,9 +151,9 @@ func (f *Follower) noteTrouble(err error) {
 // maxFailedOutput is how much of a failed task's output is held, in base64.
 const maxFailedOutput = 16 << 10
 
-// fill keeps what runs need: not the outputs of successful tasks, and texts that repeat only once.
-func (l *sharedLog) fill(rows iter.Seq2[ylem.LogRow, error]) error {
-	var held ylem.HeldLog
+// fill keeps what runs need, up to a number of bytes: not the outputs of successful tasks, and texts that repeat only once.
+func (l *sharedLog) fill(rows iter.Seq2[ylem.LogRow, error], maxHeld int) error {
+	held := ylem.HeldLog{Max: maxHeld}
 	texts := map[string]string{}
 	intern := func(s string) string {
 		if known, ok := texts[s]; ok {
@@ -156,10 +166,16 @@ func (l *sharedLog) fill(rows iter.Seq2[ylem.LogRow, error]) error {
 	for row, err := range rows {
 		if unreadable, ok := errors.AsType[*ylem.RowError](err); ok {
 			l.broken[strings.ToLower(unreadable.RunUUID)] = err // it must not hide other runs
+			if unreadable.TaskType == "" || unreadable.TaskType == TaskTypeTrigger {
+				l.brokenTrigger = err
+			}
 			continue
 		}
 		if err != nil {
 			return err
+		}
+		if l.inputs != nil && row.TaskType == TaskTypeTrigger {
+			l.inputs[strings.ToLower(row.PipelineRunUUID)] = inputOf(row)
 		}
 		if row.Outcome != ylem.Failed {
 			row.Output = ""

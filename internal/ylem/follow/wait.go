@@ -20,11 +20,12 @@ type Options struct {
 }
 
 // Wait polls the log until the run has ended or ctx ends, and returns how far the run has got either way, along with ctx's
-// error or one that polling again cannot mend: refused credentials or access, a missing scope, a log that is too large.
-// Other errors do not end the wait; if ctx ends while the log could not be read, the error holds the last of them.
+// error or one that polling again cannot mend: refused credentials or access, a missing scope, a log that is too large, a row
+// of the run that cannot be read. Other errors do not end the wait; if ctx ends while the log could not be read, the error
+// holds the last of them.
 func (f *Follower) Wait(ctx context.Context, run Run, o Options) (Progress, error) {
 	w := wait{follower: f, run: run, options: o, answers: make(chan polled, 1)}
-	w.progress = Assess(run.Rows, time.Time{}, time.Time{}, Completion{FinalTaskUUIDs: o.FinalTaskUUIDs, QuietPeriod: Day})
+	w.progress = SoFar(run.Rows, o.FinalTaskUUIDs)
 	if w.progress.Certainty == Certain {
 		return w.progress, nil
 	}
@@ -115,16 +116,7 @@ func (w *wait) take(ctx context.Context, answer polled) error {
 		rows, err = answer.log.of(w.run)
 	}
 	if err != nil {
-		if ctx.Err() != nil {
-			return nil
-		}
-		if hopeless(err) {
-			return err
-		}
-		w.follower.client.Logger().LogAttrs(ctx, slog.LevelWarn, "The log could not be read while waiting for a run; trying again",
-			slog.String("run_uuid", w.run.RunUUID), slog.String("error", err.Error()))
-		w.lastErr = err
-		return nil
+		return w.failed(ctx, err)
 	}
 	if !w.answered {
 		w.skew = w.follower.client.Skew()
@@ -132,13 +124,26 @@ func (w *wait) take(ctx context.Context, answer polled) error {
 	asked, received := answer.log.asked.Add(w.skew), answer.log.received.Add(w.skew)
 	known := w.progress.Rows
 	next := assess(known, rows, asked, w.lastSeen, w.options.Completion)
-	// Rows can be late. One that was there at first is as old as it says, unless that lies ahead.
+	// Rows of the first answer count from their own time, unless that is in the future; later rows from when they arrived.
 	if len(next.Rows) > len(known) && (w.answered || next.newest().After(received)) {
 		w.lastSeen = received
 		next = assess(known, rows, asked, w.lastSeen, w.options.Completion)
 	}
 	w.progress, w.answered, w.lastErr = next, true, nil
 	w.report()
+	return nil
+}
+
+// failed notes why the log could not be read. Its error ends the wait.
+func (w *wait) failed(ctx context.Context, err error) error {
+	if hopeless(err) {
+		return err
+	}
+	if ctx.Err() == nil { // else the poll was given up
+		w.follower.client.Logger().LogAttrs(ctx, slog.LevelWarn, "The log could not be read while waiting for a run; trying again",
+			slog.String("run_uuid", w.run.RunUUID), slog.String("error", err.Error()))
+		w.lastErr = err
+	}
 	return nil
 }
 
@@ -160,5 +165,6 @@ func (w *wait) pause(ctx context.Context) time.Duration {
 // hopeless reports whether polling again cannot help.
 func hopeless(err error) bool {
 	e, ok := request.AsError(err)
-	return ok && e.Permanent() || errors.Is(err, ylem.ErrLogTooLarge)
+	_, unreadable := errors.AsType[*ylem.RowError](err)
+	return ok && e.Permanent() || unreadable || errors.Is(err, ylem.ErrLogTooLarge)
 }

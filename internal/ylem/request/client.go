@@ -61,8 +61,8 @@ type Client struct {
 	tokens     tokenSource
 	slots      *semaphore.Weighted // for run requests
 	slotCount  int64
-	skew       *atomic.Int64 // the server's clock minus ours, in nanoseconds
-	secrets    []string      // never shown
+	clock      *serverClock
+	secrets    []string // never shown
 	shared     Flights[any]
 	logger     *slog.Logger
 }
@@ -88,7 +88,7 @@ func New(cfg Config) (*Client, error) {
 		maxRetries: cfg.MaxRetries,
 		retryWait:  cfg.RetryWait,
 		slotCount:  max(cfg.MaxConcurrentRuns, 1),
-		skew:       new(atomic.Int64),
+		clock:      new(serverClock),
 		secrets:    slices.AppendSeq([]string{cfg.ClientSecret}, maps.Values(cfg.Headers)),
 		logger:     cfg.Logger,
 	}
@@ -99,7 +99,7 @@ func New(cfg Config) (*Client, error) {
 		c.logger = slog.New(slog.DiscardHandler)
 	}
 	c.slots = semaphore.NewWeighted(c.slotCount)
-	reads, starts := newTransports(cfg, c.skew, c.logger)
+	reads, starts := newTransports(cfg, c.clock, c.logger)
 	c.reads = &http.Client{Transport: reads, Timeout: cfg.RequestTimeout}
 	c.starts = &http.Client{Transport: starts, Timeout: cfg.RequestTimeout}
 	c.tokens.fetch = c.fetchToken(cfg)
@@ -114,6 +114,9 @@ type Request struct {
 	Body        []byte
 	ContentType string
 	Private     bool // the body is a secret: nothing of an answer to it is shown
+
+	// BeforeRerun is called before a run request that was rolled back is sent again; an error ends the call. Nil: not called.
+	BeforeRerun func(context.Context) error
 }
 
 func (c *Client) url(r Request) *url.URL {
@@ -137,14 +140,10 @@ func (c *Client) Now(ctx context.Context) (time.Time, error) {
 }
 
 // LastKnownNow is Now without a request: by the local clock as long as nothing was sent.
-func (c *Client) LastKnownNow() time.Time { return c.serverTime(time.Now()) }
-
-func (c *Client) serverTime(local time.Time) time.Time {
-	return local.Add(time.Duration(c.skew.Load())).UTC()
-}
+func (c *Client) LastKnownNow() time.Time { return c.clock.at(time.Now()) }
 
 // Skew is the server's clock minus ours.
-func (c *Client) Skew() time.Duration { return time.Duration(c.skew.Load()) }
+func (c *Client) Skew() time.Duration { return time.Duration(c.clock.skew.Load()) }
 
 // Scope is what the current token may do, as the server says; "" if it does not, or there is no token.
 func (c *Client) Scope() string { return c.tokens.scope() }
@@ -161,11 +160,8 @@ func (c *Client) Read(ctx context.Context, r Request, decode func(*Answer) error
 			return outcome{}, err
 		}
 		o, err := c.attempt(ctx, c.reads, r, token, decode)
-		// What never ran is refused by the same answer as what a lost session may not see. A young token has its session.
-		o.refused = o.refused && (r.Op != OpLastRun || c.tokens.olderThan(token, time.Minute))
-		if o.status == http.StatusUnauthorized || o.refused {
-			c.tokens.discard(token)
-		}
+		// A pipeline that never ran gets the same answer as a token whose session is lost. A young token has its session.
+		o.refused = o.refused && (r.Op != OpLastRun || c.tokens.mayBeStale(token, time.Minute))
 		return o, err
 	})
 }
@@ -195,13 +191,18 @@ func ReadShared[T any](ctx context.Context, c *Client, r Request, decode func(*A
 // answer is awaited for a little longer.
 func (c *Client) Start(ctx context.Context, r Request, decode func(*Answer) error) (sentAt time.Time, err error) {
 	var last outcome
-	var sentLocal time.Time
+	var sent *sending
 	err = c.repeat(ctx, retryUnstarted, func(ctx context.Context, alone bool) (outcome, error) {
 		slots := int64(1)
 		if alone {
 			slots = c.slotCount
 		}
 		last = outcome{}
+		if alone && r.BeforeRerun != nil {
+			if err := r.BeforeRerun(ctx); err != nil {
+				return last, err
+			}
+		}
 		if err := c.slots.Acquire(ctx, slots); err != nil {
 			return last, c.newError(r, nil, err)
 		}
@@ -210,45 +211,69 @@ func (c *Client) Start(ctx context.Context, r Request, decode func(*Answer) erro
 		if err != nil {
 			return last, err
 		}
-		sending, sent, end := outlive(ctx)
+		var end func()
+		ctx, sent, end = c.outlive(ctx)
 		defer end()
-		last, err = c.attempt(sending, c.starts, r, token, decode)
-		if at := sent.Load(); at != nil {
-			sentLocal = *at
-			last.inFlight = last.status == 0
-		}
-		if last.status == http.StatusUnauthorized {
-			c.tokens.discard(token)
-		}
+		last, err = c.attempt(ctx, c.starts, r, token, decode)
+		last.inFlight = last.status == 0 && sent.connected.Load()
 		return last, err
 	})
-	if !sentLocal.IsZero() {
-		sentAt = c.serverTime(sentLocal)
+	if sent != nil {
+		sentAt = sent.atServer(c.clock)
 	}
 	if e, ok := errors.AsType[*Error](err); ok && e.Op == r.Op {
-		e.MaybeStarted, e.Deadlock, e.SentAt = maybeStarted(last), deadlock(last), sentAt
+		e.MaybeStarted, e.SentAt = maybeStarted(last), sentAt
+		e.Deadlock = e.StatusCode != 0 && deadlock(last) // unless it was given up before the next attempt
 	}
 	return sentAt, err
 }
 
+// sending is the connection that a run request was sent over.
+type sending struct {
+	connected atomic.Bool
+	sentAt    atomic.Pointer[time.Time] // by our clock
+
+	// By the server's clock, as far as it was known when the connection was made; nil if it was not.
+	sentAtServer atomic.Pointer[time.Time]
+}
+
+// atServer is when the request was sent, by the server's clock and no later than it was. The Date of the answer is an upper
+// bound. The clock known when the connection was made gives a tighter one.
+func (s *sending) atServer(clock *serverClock) (at time.Time) {
+	if local := s.sentAt.Load(); local != nil {
+		at = clock.at(*local)
+	}
+	latest := clock.at(time.Now()).Add(time.Second) // Date headers are truncated to seconds
+	if known := s.sentAtServer.Load(); known != nil && known.After(at) && known.Before(latest) {
+		at = *known
+	}
+	return at
+}
+
 // outlive returns a context for sending that outlives ctx by answerGrace if a connection has been made when ctx ends.
-// sent is when that was, by our clock.
-func outlive(ctx context.Context) (sending context.Context, sent *atomic.Pointer[time.Time], end func()) {
-	sent = new(atomic.Pointer[time.Time])
-	sending, cancel := context.WithCancelCause(context.WithoutCancel(ctx))
+func (c *Client) outlive(ctx context.Context) (_ context.Context, sent *sending, end func()) {
+	sent = new(sending)
+	outliving, cancel := context.WithCancelCause(context.WithoutCancel(ctx))
 	stop := context.AfterFunc(ctx, func() {
-		if sent.Load() == nil {
+		if !sent.connected.Load() {
 			cancel(context.Cause(ctx))
 			return
 		}
 		time.AfterFunc(answerGrace, func() { cancel(context.Cause(ctx)) })
 	})
-	sending = httptrace.WithClientTrace(sending, &httptrace.ClientTrace{
+	outliving = httptrace.WithClientTrace(outliving, &httptrace.ClientTrace{
 		// Over HTTP/1.1, net/http looks for another connection only if it wrote nothing to the last one.
-		GetConn: func(string) { sent.Store(nil) },
-		GotConn: func(httptrace.GotConnInfo) { sent.Store(new(time.Now())) },
+		GetConn: func(string) { sent.connected.Store(false) },
+		GotConn: func(httptrace.GotConnInfo) {
+			now := time.Now()
+			sent.sentAt.Store(&now)
+			if c.clock.known.Load() {
+				sent.sentAtServer.Store(new(c.clock.at(now)))
+			}
+			sent.connected.Store(true)
+		},
 	})
-	return sending, sent, func() { stop(); cancel(nil) }
+	return outliving, sent, func() { stop(); cancel(nil) }
 }
 
 // attempt sends a request once.
@@ -267,10 +292,10 @@ func (c *Client) attempt(ctx context.Context, client *http.Client, r Request, to
 	}
 	resp, err := client.Do(req)
 	if err != nil {
-		return outcome{op: r.Op, err: err}, c.newError(r, nil, canceledBy(ctx, err))
+		return outcome{op: r.Op, token: token, err: err}, c.newError(r, nil, canceledBy(ctx, err))
 	}
 	defer func() { _ = resp.Body.Close() }()
-	o := outcome{op: r.Op, status: resp.StatusCode, header: resp.Header, empty: resp.Header.Get("Content-Length") == "0"}
+	o := outcome{op: r.Op, token: token, status: resp.StatusCode, header: resp.Header, empty: resp.Header.Get("Content-Length") == "0"}
 	if resp.StatusCode/100 != 2 {
 		e := c.newError(r, resp, nil)
 		o.refused = e.RefusesAccess()
@@ -297,10 +322,11 @@ func (c *Client) repeat(ctx context.Context, next policy, attempt func(ctx conte
 			return err
 		}
 		if o.op == "" {
-			return err // nothing was sent
+			return err // nothing was sent: there was no token, or no slot
 		}
 		switch v := next(o); {
 		case v == renew && !renewed:
+			c.tokens.discard(o.token)
 			renewed = true
 			continue
 		case (v == retry || v == rerun) && retries < c.maxRetries:

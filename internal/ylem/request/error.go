@@ -84,9 +84,11 @@ func (e *Error) MissingScope() bool {
 
 // RefusesCredentials reports whether the token endpoint refused the client's ID, secret or scopes.
 func (e *Error) RefusesCredentials() bool {
-	return e.Op == OpToken && e.Code != "" && (e.StatusCode == http.StatusBadRequest ||
-		e.StatusCode == http.StatusUnauthorized || e.StatusCode == http.StatusForbidden)
+	return e.Op == OpToken && e.StatusCode/100 == 4 && slices.Contains(refusals, e.Code)
 }
+
+// refusals are the codes of RFC 6749 that another request cannot change. A proxy has others, such as for too many requests.
+var refusals = []string{"invalid_request", "invalid_client", "invalid_grant", "unauthorized_client", "unsupported_grant_type", "invalid_scope", "access_denied"}
 
 // RefusesAccess reports whether Ylem's statistics refused to show something: it belongs to another organization, or the
 // token's session is lost. A proxy that refuses says something else.
@@ -126,7 +128,7 @@ func (c *Client) newError(r Request, resp *http.Response, err error) *Error {
 		}
 	}
 	if err == nil {
-		body, _ := io.ReadAll(io.LimitReader(resp.Body, maxErrorBody)) // if it breaks off, what came of it counts
+		body, _ := io.ReadAll(io.LimitReader(resp.Body, maxErrorBody)) // a truncated body is still shown
 		e.Message = c.show(r, bodyMessage(body))
 	}
 	return e

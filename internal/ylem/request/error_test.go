@@ -99,7 +99,7 @@ func TestErrorBodies(t *testing.T) {
 				"could not read the last run: GET http://", path, fmt.Sprintf("%d %s", test.status, http.StatusText(test.status)), test.message,
 			} {
 				if !strings.Contains(err.Error(), want) {
-					t.Errorf("%q does not tell %q", err, want)
+					t.Errorf("%q does not say %q", err, want)
 				}
 			}
 		})

@@ -33,7 +33,7 @@ func (a Attempt) outcome() outcome {
 	return outcome{op: a.Op, status: a.Status, header: a.Header, err: a.Err, inFlight: a.InFlight && a.Status == 0, empty: a.Empty}
 }
 
-// RetriesRead, RetriesRun and RetriesToken report what the policies decide, the last one after so many answers of 500.
+// RetriesRead, RetriesRun and RetriesToken report what the policies decide, the last one after that number of answers of 500.
 func RetriesRead(a Attempt) bool { return retryReads(a.outcome()) == retry }
 
 func RetriesRun(a Attempt) bool {

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/hashicorp/go-retryablehttp"
+	"golang.org/x/oauth2"
 )
 
 // verdict is what to do after a failed attempt.
@@ -24,14 +25,15 @@ const (
 // outcome is how an attempt failed, as far as the policies need it.
 type outcome struct {
 	op        Op
-	status    int         // 0: no answer
-	header    http.Header // of the answer
-	err       error       // why there is no answer, or why its body is unusable
-	truncated bool        // the body broke off
-	used      bool        // part of the body was handed out, so that another answer would be one too many
-	inFlight  bool        // a connection was made, and what was sent over it is not answered
-	empty     bool        // the answer's body has the announced length 0
-	refused   bool        // the statistics service refuses access
+	token     *oauth2.Token // that was sent; nil: none
+	status    int           // 0: no answer
+	header    http.Header   // of the answer
+	err       error         // why there is no answer, or why its body is unusable
+	truncated bool          // the body broke off
+	used      bool          // part of the body was handed out, so that a retry would duplicate it
+	inFlight  bool          // a connection was made, and what was sent over it is not answered
+	empty     bool          // the answer's body has the announced length 0
+	refused   bool          // the statistics service refuses access
 }
 
 // policy decides whether an attempt is repeated, whatever attempts are left.
@@ -136,9 +138,7 @@ func postponed(status int, header http.Header) bool {
 
 // AnswersHTTP2 reports whether a server answered a request in HTTP/1.1 with HTTP/2. It did not understand the request.
 func AnswersHTTP2(err error) bool {
-	return anyText(err, func(text string) bool {
-		return http2Answer.MatchString(text) || strings.HasSuffix(text, "no application protocol")
-	})
+	return anyText(err, http2Answer.MatchString)
 }
 
 // NeedsProxyPassword reports whether a proxy refused to connect to Ylem with 407.

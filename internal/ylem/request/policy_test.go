@@ -30,7 +30,9 @@ func TestRetryPolicies(t *testing.T) {
 		header    http.Header
 		err       error
 		connected bool
+		empty     bool
 	}
+	json, plain := http.Header{"Content-Type": {fake.TypeJSON}}, http.Header{"Content-Type": {fake.TypeText}}
 	for name, test := range map[string]struct {
 		row
 		read, token, run bool
@@ -48,6 +50,10 @@ func TestRetryPolicies(t *testing.T) {
 		"429 with Retry-After":  {row{status: 429, header: wait, connected: true}, true, true, true},
 		"500":                   {row{status: 500, connected: true}, true, true, false},
 		"500 with Retry-After":  {row{status: 500, header: wait, connected: true}, true, true, false},
+		"500 of a deadlock":     {row{status: 500, header: json, connected: true, empty: true}, true, true, true},
+		"500 with a body":       {row{status: 500, header: json, connected: true}, true, true, false},
+		"500 in plain text":     {row{status: 500, header: plain, connected: true, empty: true}, true, true, false},
+		"502, empty":            {row{status: 502, header: json, connected: true, empty: true}, true, true, false},
 		"501":                   {row{status: 501, connected: true}, false, false, false},
 		"502":                   {row{status: 502, connected: true}, true, true, false},
 		"503":                   {row{status: 503, connected: true}, true, true, false},
@@ -57,7 +63,7 @@ func TestRetryPolicies(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			attempt := request.Attempt{Op: request.OpRun, Status: test.status, Header: test.header, Err: test.err, InFlight: test.connected}
+			attempt := request.Attempt{Op: request.OpRun, Status: test.status, Header: test.header, Err: test.err, InFlight: test.connected, Empty: test.empty}
 			if got := request.RetriesRead(attempt); got != test.read {
 				t.Errorf("a read is repeated: %t, want %t", got, test.read)
 			}
@@ -88,7 +94,7 @@ func TestBackoff(t *testing.T) {
 		"first":                            {0, 0, 500, "", half},
 		"doubled":                          {0, 3, 500, "", 4 * time.Second},
 		"bounded":                          {0, 20, 500, "", request.MaxRetryWait},
-		"so many that a float overflows":   {0, 2000, 500, "", request.MaxRetryWait},
+		"more than a float holds":          {0, 2000, 500, "", request.MaxRetryWait},
 		"asked for more than the bound":    {time.Hour, 0, 500, "", request.MaxRetryWait},
 		"Retry-After of 429":               {0, 0, 429, "7", 7 * time.Second},
 		"Retry-After of 503":               {0, 0, 503, "7", 7 * time.Second},
@@ -463,7 +469,7 @@ func TestRequestTimeoutIsOfOneAttempt(t *testing.T) {
 	})
 }
 
-// The answer to a run request that was interrupted is worth waiting for: without it nobody knows the run. Nothing more
+// The answer to a run request that was interrupted is worth waiting for: without it the run is unknown. Nothing more
 // is sent, though.
 func TestInterruptedRunIsNeitherLostNorRepeated(t *testing.T) {
 	t.Parallel()

@@ -3,6 +3,7 @@ package request
 import (
 	"cmp"
 	"encoding/json"
+	"html"
 	"net/url"
 	"slices"
 	"strings"
@@ -14,8 +15,8 @@ const hidden = "(hidden)"
 // minSecret is the length of the shortest secret that is looked for, in bytes: shorter ones would garble every text.
 const minSecret = 4
 
-// redact replaces the secrets in a text that a server or a proxy may have echoed: as they are, JSON-encoded and
-// URL-encoded. The result is one line, because line ends change on the way, as in headers.
+// redact replaces the secrets in a text that a server or a proxy may have echoed: as they are, JSON-, URL- and
+// HTML-encoded. The result is one line, because line ends change on the way, as in headers.
 func redact(text string, secrets []string) string {
 	var forms []string
 	for _, secret := range secrets {
@@ -40,7 +41,7 @@ func encodings(secret string) []string {
 	query, path := url.QueryEscape(secret), url.PathEscape(secret)
 	return []string{
 		secret, withoutLineEnds.Replace(secret), quoted, goEscapes.Replace(quoted),
-		query, path, lowerHex(query), lowerHex(path),
+		query, path, lowerHex(query), lowerHex(path), html.EscapeString(secret),
 	}
 }
 

@@ -25,7 +25,7 @@ func TestSecretsAreFoundInTheUsualEncodings(t *testing.T) {
 		"a/b/secret1":      {`a/b/secret1`, `a%2Fb%2Fsecret1`, `a%2fb%2fsecret1`},
 		"a b+c=secret":     {"a%20b+c=secret", "a+b%2Bc%3Dsecret", "a+b%2bc%3dsecret", "a b+c=secret"},
 		"secret 😀":         {"secret 😀", "secret%20%F0%9F%98%80", "secret+%F0%9F%98%80"},
-		`q"u&o<t>e-secret`: {`q\"u&o<t>e-secret`, `q\"u\u0026o\u003ct\u003ee-secret`, `q%22u%26o%3Ct%3Ee-secret`},
+		`q"u&o<t>e-secret`: {`q\"u&o<t>e-secret`, `q\"u\u0026o\u003ct\u003ee-secret`, `q%22u%26o%3Ct%3Ee-secret`, `q&#34;u&amp;o&lt;t&gt;e-secret`},
 	} {
 		for _, echo := range echoes {
 			for _, body := range []string{echo, `{"detail":"` + echo + `"}`, "<p>" + echo + "</p>"} {

@@ -6,8 +6,8 @@ import (
 	"time"
 )
 
-// Flights shares calls among callers who ask for the same thing at the same time, and keeps each result for a while if
-// told to. Its zero value is ready and keeps nothing.
+// Flights shares calls among callers who ask for the same thing at the same time, and can keep each result for a
+// while. Its zero value is ready and keeps nothing.
 //
 // golang.org/x/sync/singleflight is not enough: there, a call ends with the caller who came first, or with none of them.
 type Flights[V any] struct {
@@ -24,6 +24,7 @@ type flight[V any] struct {
 	value   V
 	err     error
 	landed  time.Time
+	keeping *time.Timer // forgets the result; nil while the call is running, and if it is not kept
 }
 
 // Do returns what a kept or running call for the key returns if it fits, and otherwise calls fetch. A kept result fits
@@ -72,7 +73,10 @@ func (f *Flights[V]) board(ctx context.Context, key string, maxAge time.Duration
 		if f.flights == nil {
 			f.flights = map[string]*flight[V]{}
 		}
-		f.flights[key] = shared // also in place of a kept result, so that two are never held at once
+		if kept := f.flights[key]; kept != nil && kept.keeping != nil {
+			kept.keeping.Stop() // so that two results are never held at once
+		}
+		f.flights[key] = shared
 		go func() {
 			defer cancel()
 			value, err := fetch(fetchCtx)
@@ -92,7 +96,7 @@ func (f *Flights[V]) land(key string, shared *flight[V], value V, err error) {
 		f.forget(key, shared)
 		return
 	}
-	time.AfterFunc(f.Keep, func() {
+	shared.keeping = time.AfterFunc(f.Keep, func() {
 		f.mu.Lock()
 		defer f.mu.Unlock()
 		f.forget(key, shared)

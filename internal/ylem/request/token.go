@@ -28,7 +28,7 @@ type tokenSource struct {
 	token   *oauth2.Token
 	fetched time.Time // when the token was
 	issued  []string  // the last tokens, newest first: an old one must not be shown either
-	refused error     // the credentials do not change within a process, and neither does this answer
+	refused error     // permanent for this process: the credentials cannot change
 }
 
 // get returns the shared token, and fetches one if there is none or it is about to expire.
@@ -82,11 +82,11 @@ func (s *tokenSource) discard(token *oauth2.Token) {
 	}
 }
 
-// olderThan reports whether a token is the current one and was fetched longer than d ago.
-func (s *tokenSource) olderThan(token *oauth2.Token, d time.Duration) bool {
+// mayBeStale reports whether a token is not the current one any more, or was fetched longer than d ago.
+func (s *tokenSource) mayBeStale(token *oauth2.Token, d time.Duration) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.token == token && time.Since(s.fetched) > d
+	return s.token != token || time.Since(s.fetched) > d
 }
 
 func (s *tokenSource) issuedTokens() []string {

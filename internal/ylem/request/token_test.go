@@ -172,7 +172,8 @@ func TestTokenRenewedOnceWhenRefused(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			f := fake.New(t, fake.Answer(http.StatusUnauthorized, ""))
-			e := fake.AsError(t, call(t.Context(), fake.NewClient(t, f), fake.PipelineUUID))
+			client := fake.NewClient(t, f)
+			e := fake.AsError(t, call(t.Context(), client, fake.PipelineUUID))
 			if e.StatusCode != http.StatusUnauthorized || e.Op == request.OpToken || e.MaybeStarted {
 				t.Errorf("error is %+v, want the call's own 401", e)
 			}
@@ -182,6 +183,11 @@ func TestTokenRenewedOnceWhenRefused(t *testing.T) {
 			first, second := f.Calls()[0], f.Calls()[1]
 			if first.Header.Get("Authorization") != "Bearer TOKEN-1" || second.Header.Get("Authorization") != "Bearer TOKEN-2" {
 				t.Errorf("tokens are %q and %q", first.Header.Get("Authorization"), second.Header.Get("Authorization"))
+			}
+			// The second token is only known to be refused for this request.
+			_ = call(t.Context(), client, fake.PipelineUUID)
+			if third := f.Calls()[2]; third.Header.Get("Authorization") != "Bearer TOKEN-2" || len(f.Tokens()) != 3 {
+				t.Errorf("the next call began with %q, and there were %d token requests", third.Header.Get("Authorization"), len(f.Tokens()))
 			}
 		})
 	}
@@ -303,7 +309,7 @@ func TestRefusedCredentialsAreAskedOnce(t *testing.T) {
 	}
 }
 
-// What may be over in a moment is not remembered. Where it cannot be told from a wrong client ID, it is asked about once
+// What may be over in a moment is not remembered. If it looks the same as a wrong client ID, it is asked about once
 // more only.
 func TestTokenFailuresThatPass(t *testing.T) {
 	t.Parallel()
@@ -403,5 +409,85 @@ func TestFewTokensAreRemembered(t *testing.T) {
 	}
 	if n := request.Remembered(client.Client); len(f.Tokens()) != 50 || n != 10 {
 		t.Errorf("%d tokens of %d are remembered", n, len(f.Tokens()))
+	}
+}
+
+// An answer to an old token that comes late does not cost the new one.
+func TestLateRefusalOfAnOldToken(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		f := fake.New(t, nil)
+		var asked atomic.Int64
+		f.API = func(w http.ResponseWriter, r *http.Request) {
+			if r.Header.Get("Authorization") != "Bearer TOKEN-1" {
+				fake.AnswerJSON(fake.LastRun)(w, r)
+				return
+			}
+			time.Sleep(time.Duration(asked.Add(1)-1) * 10 * time.Second)
+			w.WriteHeader(http.StatusUnauthorized)
+		}
+		client, _ := fake.NewPipeClient(t, f)
+		if _, err := client.Now(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		var group sync.WaitGroup
+		for range 2 { // one is refused at once, the other after ten seconds
+			group.Go(func() {
+				if err := fake.CallLastRun(t.Context(), client); err != nil {
+					t.Error(err)
+				}
+			})
+		}
+		group.Wait()
+		if got := len(f.Tokens()); got != 2 {
+			t.Errorf("%d token requests, want 2", got)
+		}
+	})
+}
+
+// A token that another request has replaced meanwhile may have lost its session: what it is refused is asked again.
+func TestNeverRanIsCheckedWithAReplacedToken(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		f := fake.New(t, func(w http.ResponseWriter, r *http.Request) {
+			if r.Header.Get("Authorization") == "Bearer TOKEN-1" {
+				time.Sleep(time.Second) // so that all have sent it
+				fake.Answer(http.StatusForbidden, fake.Forbidden, "Content-Type", "application/json; charset=utf-8")(w, r)
+				return
+			}
+			fake.AnswerJSON(fake.LastRun)(w, r)
+		})
+		client, _ := fake.NewPipeClient(t, f)
+		if _, err := client.Now(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(2 * time.Minute) // and then the sessions are lost
+		var wg sync.WaitGroup
+		for range 10 {
+			wg.Go(func() {
+				if err := fake.CallLastRun(t.Context(), client); err != nil {
+					t.Errorf("a pipeline that ran: %v", err)
+				}
+			})
+		}
+		wg.Wait()
+		if n := len(f.Tokens()); n != 2 {
+			t.Errorf("%d token requests, want 2", n)
+		}
+	})
+}
+
+// A refusal by a proxy in the form of OAuth is not one of the credentials.
+func TestForeignErrorCodesPass(t *testing.T) {
+	t.Parallel()
+	f := fake.New(t, fake.AnswerJSON(fake.LastRun))
+	f.Token = fake.Answer(http.StatusForbidden, `{"error":"rate_limited"}`, "Content-Type", fake.TypeJSON)
+	client := fake.NewClient(t, f)
+	if e := fake.AsError(t, fake.CallLastRun(t.Context(), client)); e.RefusesCredentials() || e.Code != "rate_limited" {
+		t.Errorf("error is %+v", e)
+	}
+	f.AnswerWith(nil, fake.AnswerJSON(fake.LastRun))
+	if err := fake.CallLastRun(t.Context(), client); err != nil {
+		t.Errorf("after it passed: %v", err)
 	}
 }

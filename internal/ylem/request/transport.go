@@ -21,9 +21,9 @@ const (
 //
 // Runs are started over HTTP/1.1: over HTTP/2, net/http resends a POST whose stream the server resets with
 // PROTOCOL_ERROR, and does not report it.
-func newTransports(cfg Config, skew *atomic.Int64, logger *slog.Logger) (reads, starts http.RoundTripper) {
+func newTransports(cfg Config, clock *serverClock, logger *slog.Logger) (reads, starts http.RoundTripper) {
 	wrap := func(base http.RoundTripper) http.RoundTripper {
-		return &transport{base: base, userAgent: cfg.UserAgent, headers: cfg.Headers, skew: skew, logger: logger}
+		return &transport{base: base, userAgent: cfg.UserAgent, headers: cfg.Headers, clock: clock, logger: logger}
 	}
 	if cfg.Transport != nil {
 		return wrap(cfg.Transport), wrap(cfg.Transport)
@@ -60,14 +60,24 @@ type transport struct {
 	base      http.RoundTripper
 	userAgent string
 	headers   map[string]string
-	skew      *atomic.Int64
+	clock     *serverClock
 	logger    *slog.Logger
 }
 
-// statusError is a status that ends no request.
+// statusError is a 1xx or invalid status as the final response.
 type statusError int
 
 func (e statusError) Error() string { return fmt.Sprintf("unexpected status %d", int(e)) }
+
+// serverClock is the server's clock, as its answers' Date headers show it, to the second and never ahead.
+type serverClock struct {
+	skew  atomic.Int64 // minus ours, in nanoseconds
+	known atomic.Bool
+}
+
+func (c *serverClock) at(local time.Time) time.Time {
+	return local.Add(time.Duration(c.skew.Load())).UTC()
+}
 
 // locationNotFollowed is the header that Location is renamed to.
 const locationNotFollowed = "Location-Not-Followed"
@@ -107,7 +117,8 @@ func (t *transport) RoundTrip(req *http.Request) (*http.Response, error) {
 		resp.Header[locationNotFollowed] = location
 	}
 	if date, err := http.ParseTime(resp.Header.Get("Date")); err == nil {
-		t.skew.Store(int64(date.Sub(sent.Add(took))))
+		t.clock.skew.Store(int64(date.Sub(sent.Add(took))))
+		t.clock.known.Store(true)
 	}
 	t.logger.LogAttrs(req.Context(), slog.LevelDebug, "Ylem request", append(attrs, slog.Int("status", resp.StatusCode))...)
 	return resp, nil

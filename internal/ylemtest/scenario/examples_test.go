@@ -1,4 +1,4 @@
-package main
+package scenario
 
 import (
 	"io/fs"
@@ -10,18 +10,21 @@ import (
 	"testing"
 )
 
-// Whoever tries an example on "make sandbox" finds there what it names: each pipeline and task, and final tasks that end
+// Whoever tries an example on the sandbox finds there what it names: each pipeline and task, and final tasks that end
 // the pipeline they are said to end.
 func TestExamplesWorkInTheSandbox(t *testing.T) {
 	var (
 		uuid  = regexp.MustCompile(`[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}`)
 		waits = regexp.MustCompile(`(?s)^\s+= "([^"]+)".*final_task_uuids = \[(.*?)\]`)
 
-		known = []string{importedUUID}
+		known []string
 		final = map[string][]string{} // by pipeline, the tasks that no other comes after
 		found int
 	)
-	for _, p := range pipelines() {
+	for _, p := range BuiltIn().Pipelines {
+		for _, r := range p.runs {
+			known = append(known, r.uuid)
+		}
 		known = append(known, p.UUID)
 		for _, task := range p.Tasks {
 			known = append(known, task.UUID)
@@ -31,7 +34,7 @@ func TestExamplesWorkInTheSandbox(t *testing.T) {
 			final[p.UUID] = slices.DeleteFunc(final[p.UUID], func(u string) bool { return slices.Contains(task.After, u) })
 		}
 	}
-	err := filepath.WalkDir("../../examples", func(path string, entry fs.DirEntry, err error) error {
+	err := filepath.WalkDir("../../../examples", func(path string, entry fs.DirEntry, err error) error {
 		if err != nil || entry.IsDir() || !slices.Contains([]string{".tf", ".sh"}, filepath.Ext(path)) || entry.Name() == "environment.sh" || entry.Name() == "provider.tf" {
 			return err
 		}

@@ -1,7 +1,6 @@
 package provider
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"time"
@@ -12,7 +11,6 @@ import (
 	"github.com/hashicorp/terraform-plugin-framework/types"
 	"github.com/hashicorp/terraform-plugin-framework/types/basetypes"
 
-	"github.com/ylem-co/terraform-provider-ylem/internal/ylem"
 	"github.com/ylem-co/terraform-provider-ylem/internal/ylem/follow"
 	"github.com/ylem-co/terraform-provider-ylem/internal/ylem/request"
 )
@@ -95,26 +93,6 @@ func (c quietPeriodCheck) refuse(timeout types.String, diags *diag.Diagnostics) 
 
 var quietPeriodPath = path.Root("completion").AtName("quiet_period")
 
-// start starts a run. If the run is to be waited for, it first makes sure that the log may be read: a run that is started
-// and cannot be followed is of no use.
-func (a api) start(ctx context.Context, pipelineUUID string, input, inputWO types.String, wait bool, diags *diag.Diagnostics) (ylem.Run, bool) {
-	if wait {
-		if err := a.follower.CanFollow(ctx, pipelineUUID); err != nil {
-			addStartError(diags, pipelineUUID, err)
-			return ylem.Run{}, false
-		}
-	}
-	run, err := a.client.RunPipeline(ctx, pipelineUUID, ylem.Input{
-		Body:   []byte(cmp.Or(input.ValueString(), inputWO.ValueString())),
-		Secret: inputWO.ValueString() != "",
-	})
-	if err != nil {
-		addStartError(diags, pipelineUUID, err)
-		return ylem.Run{}, false
-	}
-	return run, true
-}
-
 // ending is how a wait ended.
 type ending int
 
@@ -156,7 +134,7 @@ func (a api) wait(ctx context.Context, run follow.Run, options follow.Options, t
 	default:
 		o.ending = waitUnreadable
 	}
-	if o.took = progress.FinishedAt.Sub(run.TriggeredAt); o.took <= 0 || run.TriggeredAt.IsZero() {
+	if o.took = progress.Span(); o.took <= 0 {
 		o.took = time.Since(started)
 	}
 	return o

@@ -1,0 +1,1 @@
+go run github.com/ylem-co/terraform-provider-ylem/cmd/ylem-sandbox@latest
