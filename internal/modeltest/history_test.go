@@ -54,6 +54,7 @@ type config struct {
 	Upper      bool // its UUID is in upper case
 	Input      int  // 0: none; otherwise its version
 	Secret     bool // it is input_wo
+	Key        int  // 0: none; otherwise which idempotency_key
 	Triggers   int  // 0: none; 1: empty; otherwise a value
 	Wait       bool
 	Completion int // of completions
@@ -67,7 +68,7 @@ var completions = []string{"none", "quiet_period 30s", "quiet_period 3m", "the l
 
 var timeouts = []string{"", "2m", "6m"}
 
-var unknowns = []string{"nothing", "on_failure", "wait_for_completion", "completion", "final_task_uuids", "input", "triggers", "on_timeout"}
+var unknowns = []string{"nothing", "on_failure", "wait_for_completion", "completion", "final_task_uuids", "input", "triggers", "on_timeout", "idempotency_key"}
 
 // kind is what a step does.
 type kind int
@@ -346,6 +347,9 @@ func (g generator) config() config {
 		Completion: g.IntN(len(completions)), Warn: g.one(4), WarnLate: g.one(3), Timeout: g.IntN(len(timeouts)),
 	}
 	if g.one(3) {
+		c.Key = 1 + g.IntN(2)
+	}
+	if g.one(3) {
 		c.Unknown = g.IntN(len(unknowns))
 	}
 	return c
@@ -355,7 +359,7 @@ func (g generator) config() config {
 func (g generator) change(resource int) config {
 	c := &g.last[resource]
 	fresh := g.config()
-	switch n := g.IntN(12); n {
+	switch n := g.IntN(13); n {
 	case 0:
 		*c = fresh
 	case 1:
@@ -372,6 +376,8 @@ func (g generator) change(resource int) config {
 		c.WarnLate, c.Timeout = fresh.WarnLate, fresh.Timeout
 	case 9:
 		c.Upper = !c.Upper
+	case 10:
+		c.Key = g.IntN(3)
 	default:
 		c.Unknown = g.IntN(len(unknowns))
 	}

@@ -1,6 +1,7 @@
 package modeltest
 
 import (
+	"cmp"
 	"slices"
 	"strings"
 	"time"
@@ -13,7 +14,7 @@ import (
 // invariants are what must hold in every history.
 var invariants = []string{
 	1: "A run request is sent again only after an answer, or the lack of a connection, that proves that nothing was started.",
-	2: "With an idempotency_key, every intended run is started at most once, whatever is killed.",
+	2: "With an idempotency_key, no second run of the same intent is started while the log of the last day shows the first one with its trigger, not failed, whatever was killed in between.",
 	3: "No run that was started is forgotten without a diagnostic that names it or says that it may exist, unless the process that started it was killed: then the provider's log names it as soon as its UUID is known.",
 	4: "Nothing that Ylem says or fails to say makes a plan start a run that was not asked for.",
 	5: "A status never contradicts the rows that Ylem has shown, takes none of them back, and is not final while a guess may still turn out to be wrong.",
@@ -49,7 +50,7 @@ func (w *world) checkCreations(c *command, requests []ylemtest.Request) {
 	for _, cr := range c.creates {
 		var attempts []ylemtest.Request
 		for _, r := range requests {
-			if of(r, ylemtest.RouteRun, cr.pipeline) && string(r.Body) == cr.body && !r.At.Before(cr.from) {
+			if of(r, ylemtest.RouteRun, cr.pipeline) && cr.sends(string(r.Body)) && !r.At.Before(cr.from) {
 				attempts = append(attempts, r)
 			}
 		}
@@ -90,7 +91,12 @@ func (w *world) checkCreation(c *command, cr *creation, started []ylemtest.Reque
 		id = text(cr.state["id"])
 	}
 	if len(started) == 0 {
-		if id != "" {
+		if slices.Contains(cr.failed, id) {
+			w.violate(2, "%s adopts %s, which has failed", cr.address, w.name(id))
+		}
+		if id != "" && cr.key != "" && slices.Contains(w.intents[cr.intent], id) {
+			w.counts["adopted by key"]++
+		} else if id != "" {
 			w.violate(3, "%s holds a run that was not started", cr.address)
 		}
 		if doubtful {
@@ -128,10 +134,61 @@ func (w *world) checkCreation(c *command, cr *creation, started []ylemtest.Reque
 	}
 }
 
-// checkKeys is the place of invariant 2: among the runs of a resource with one key, fingerprint and pipeline, at most one has been
-// started while all of them ran or succeeded, whatever was killed, unless its trigger had not reported before the next apply
-// looked.
-func (w *world) checkKeys(*command) {}
+// sends reports whether a run request is one of the creation.
+func (cr *creation) sends(body string) bool {
+	if cr.key == "" {
+		return body == cr.body
+	}
+	rest, ok := strings.CutPrefix(body, cr.key)
+	if !ok {
+		return false
+	}
+	_, rest, _ = strings.Cut(rest, `"`) // after the fingerprint
+	return strings.TrimPrefix(rest, ",") == strings.TrimPrefix(cmp.Or(cr.body, "{}"), "{")
+}
+
+// adoptable are the runs of an intent that a start with its key can find by now: those that the log of the last day shows. Those
+// of which a task has failed are no longer what is to be found.
+func (w *world) adoptable(cr *creation) (runs, ended []string) {
+	for _, run := range w.intents[cr.intent] {
+		found, newest := false, time.Time{}
+		rows := w.server.Rows(run)
+		for _, r := range rows {
+			found = found || r.TaskType == "external_trigger" && strings.HasPrefix(string(r.Output), cr.key)
+			if r.ExecutedAt.After(newest) {
+				newest = r.ExecutedAt
+			}
+		}
+		failed := slices.ContainsFunc(rows, func(r ylemtest.Row) bool { return !r.IsSuccessful && r.JSON["is_successful"] == "" })
+		if failed {
+			ended = append(ended, run)
+		} else if found && time.Since(newest) < 24*time.Hour-time.Minute {
+			runs = append(runs, run)
+		}
+	}
+	return runs, ended
+}
+
+// checkKeys checks invariant 2: while a run with a key can be found, no other run of the same intent is started.
+func (w *world) checkKeys(c *command, requests []ylemtest.Request) {
+	for _, cr := range c.creates {
+		if cr.key == "" {
+			continue
+		}
+		w.counts["creations with a key"]++
+		still, _ := w.adoptable(cr)
+		earlier := slices.DeleteFunc(cr.earlier, func(run string) bool { return !slices.Contains(still, run) })
+		for _, r := range requests {
+			if r.Run == "" || !of(r, ylemtest.RouteRun, cr.pipeline) || !cr.sends(string(r.Body)) || r.At.Before(cr.from) {
+				continue
+			}
+			if len(earlier) > 0 && !w.troubled && !c.disconnected() {
+				w.violate(2, "%s starts %s, although %s with the same key can be found and has not failed", cr.address, w.name(r.Run), w.name(earlier[0]))
+			}
+			w.intents[cr.intent] = append(w.intents[cr.intent], r.Run)
+		}
+	}
+}
 
 // checkNothingLost checks invariant 3 for what was in the state before.
 func (w *world) checkNothingLost(c *command, p *planned) {
@@ -167,6 +224,8 @@ func (w *world) checkAskedFor(address string, c config, i *instance, current obj
 		reason = "another pipeline"
 	case (!configured["input"].IsKnown() || text(current["input"]) != text(configured["input"])) && !adopts("input"):
 		reason = "another input"
+	case !isNull(configured["idempotency_key"]) && !current["idempotency_key"].Equal(configured["idempotency_key"]) && !adopts("idempotency_key"):
+		reason = "another key"
 	case !current["input_wo_version"].Equal(configured["input_wo_version"]) && !adopts("input_wo_version"):
 		reason = "another version of the input"
 	case triggersChanged(current["triggers"], configured["triggers"]) && !adopts("triggers"):

@@ -129,7 +129,11 @@ type command struct {
 type creation struct {
 	address  string
 	pipeline string
-	body     string
+	body     string // without the key
+	key      string // ""; or the beginning of the member that the provider adds
+	intent   string
+	earlier  []string // runs with the same key and intent that can be found before the creation begins
+	failed   []string // those of them that have failed by then
 	from     time.Time
 	plugin   *plugin
 	err      error
@@ -721,6 +725,10 @@ func (c *command) applyOnce(address string, ch *change, config object, i *instan
 	if ch.action == create {
 		l = w.looking(address, nil)
 		cr = &creation{address: address, pipeline: w.pipelineOf(*conf), body: w.bodyOf(address, *conf), from: l.from, plugin: c.plugin}
+		if key := keyOf(address, *conf); key != "" {
+			cr.key, cr.intent = fmt.Sprintf(`{"_idempotency_key":"%s/`, key), w.intent(address, *conf)
+			cr.earlier, cr.failed = w.adoptable(cr)
+		}
 		c.mu.Lock()
 		c.creates = append(c.creates, cr)
 		c.mu.Unlock()

@@ -39,6 +39,7 @@ type world struct {
 	ever     map[rowKey]row
 	parsed   time.Time // answers up to here are in ever
 	known    map[string]string
+	intents  map[string][]string // runs that were started with a key, by intent
 	counts   map[string]int
 
 	mu       sync.Mutex
@@ -79,7 +80,7 @@ func play(t *testing.T, s *schema, h history) (bad *violation, trace []string, c
 func newWorld(s *schema, y ylem) *world {
 	w := &world{
 		schema: s, network: newNetwork(), ylem: y, configs: map[string]config{}, ever: map[rowKey]row{}, known: map[string]string{},
-		counts: map[string]int{}, state: state{}, previous: state{}, names: map[string]string{}, valids: map[config]bool{}, began: time.Now(),
+		counts: map[string]int{}, state: state{}, previous: state{}, names: map[string]string{}, valids: map[config]bool{}, intents: map[string][]string{}, began: time.Now(),
 	}
 	options := []ylemtest.Option{ylemtest.WithListener(w.network), ylemtest.WithAnswers()}
 	if y.Reference {
@@ -220,6 +221,19 @@ func (w *world) bodyOf(address string, c config) string {
 	return fmt.Sprintf(`{"resource":%q,"version":%d}`, address, c.Input)
 }
 
+// keyOf is the idempotency_key of a resource: each has its own.
+func keyOf(address string, c config) string {
+	if c.Key == 0 {
+		return ""
+	}
+	return fmt.Sprintf("%s-%d", address, c.Key)
+}
+
+// intent is what names a run that is to be started at most once: all whose change starts a new one.
+func (w *world) intent(address string, c config) string {
+	return fmt.Sprintf("%s %s %d %t %s", pipelineUUIDs[c.Pipeline], keyOf(address, c), max(c.Triggers, 1), c.Secret, w.bodyOf(address, c))
+}
+
 func (w *world) providerConfig() tftypes.Value {
 	typ := w.schema.provider.(tftypes.Object)
 	values := map[string]tftypes.Value{}
@@ -248,6 +262,9 @@ func (w *world) configValue(address string, c config, planning bool) object {
 		o["input_wo"], o["input_wo_version"] = str(body), tftypes.NewValue(tftypes.Number, c.Input)
 	} else if body != "" {
 		o["input"] = str(body)
+	}
+	if key := keyOf(address, c); key != "" {
+		o["idempotency_key"] = str(key)
 	}
 	switch c.Triggers {
 	case 0:
@@ -353,8 +370,8 @@ func (w *world) do(ctx context.Context, s step) {
 		w.settle(c, err, p)
 	case doConfigure:
 		c := s.Config
-		if c.Input == 0 && (s.Resource != c.Pipeline) {
-			c.Input = 1 // who shares a pipeline can be told apart by the input
+		if c.Input == 0 && c.Key == 0 && s.Resource != c.Pipeline {
+			c.Input = 1 // those that share a pipeline can be told apart by the input
 		}
 		w.configs[address] = c
 	case doRemove:
@@ -505,8 +522,8 @@ func (w *world) settle(c *command, err error, p *planned) {
 	requests := w.server.Requests()
 	w.counts["provider calls"] += c.calls
 	w.learn(requests)
+	w.checkKeys(c, requests)
 	w.checkCreations(c, requests)
-	w.checkKeys(c)
 	w.checkLooks(c, requests)
 	w.checkNothingLost(c, p)
 	for _, address := range slices.Sorted(maps.Keys(w.state)) {
