@@ -99,7 +99,6 @@ const (
 	doUntaint
 	doReplace
 	doLoseState
-	kinds
 )
 
 // step is one step of a history. Which fields count depends on what it does.

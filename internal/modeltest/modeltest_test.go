@@ -1,5 +1,15 @@
 // Package modeltest proves what the provider promises about runs: a model of Terraform's own rules drives the real provider
 // through its protocol, against the sandbox, in random histories of configurations, applies, faults, interrupts and kills.
+// Each history happens in a bubble of testing/synctest, over connections in memory.
+//
+// A history is data, made from a seed (history_test.go), so that one that fails is shrunk step by step and printed. What
+// Terraform does is in terraform_test.go and value_test.go, what can happen to Ylem and the network in ylem_test.go and
+// world_test.go, and what must hold in invariants_test.go. To play one again:
+//
+//	go test -race -v -run TestHistories ./internal/modeltest -seed=42
+//
+// The model has no create_before_destroy, no actions and no SIGTERM: to a provider whose signals are left alone, that is
+// Terraform's own interrupt.
 package modeltest
 
 import (
@@ -30,7 +40,7 @@ func TestMain(m *testing.M) {
 	os.Exit(m.Run())
 }
 
-// Every history of a hundred steps holds all invariants.
+// No history violates an invariant.
 func TestHistories(t *testing.T) {
 	t.Parallel()
 	s := newSchema(t)

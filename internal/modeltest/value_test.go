@@ -1,6 +1,7 @@
 package modeltest
 
 import (
+	"context"
 	"encoding/json"
 	"fmt"
 	"maps"
@@ -20,7 +21,7 @@ const resourceType = "ylem_pipeline_run"
 
 // schemas are asked for once: they do not change, and asking costs more than a plan.
 var schemas = sync.OnceValues(func() (*tfprotov6.GetProviderSchemaResponse, error) {
-	return provider.NewServerWith("model", nil).GetProviderSchema(background(), &tfprotov6.GetProviderSchemaRequest{})
+	return provider.NewServerWith("model", nil).GetProviderSchema(context.Background(), &tfprotov6.GetProviderSchemaRequest{})
 })
 
 // schema is the resource as Terraform knows it.

@@ -33,7 +33,6 @@ type world struct {
 	shapes  [2]pipeline
 
 	configs map[string]config
-	version int
 
 	troubled bool // something may be wrong with Ylem
 	ever     map[rowKey]row

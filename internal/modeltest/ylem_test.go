@@ -14,8 +14,6 @@ import (
 	"github.com/ylem-co/terraform-provider-ylem/internal/ylemtest"
 )
 
-func background() context.Context { return context.Background() }
-
 // network connects the processes of the provider with Ylem, in memory. It is a net.Listener on Ylem's side.
 type network struct {
 	arriving chan net.Conn
@@ -136,9 +134,8 @@ type row struct {
 	success   *bool
 }
 
-func (r row) key() rowKey   { return rowKey{r.run, r.task, r.at.UnixNano()} }
-func (r row) failed() bool  { return r.success != nil && !*r.success }
-func (r row) unknown() bool { return r.success == nil }
+func (r row) key() rowKey  { return rowKey{r.run, r.task, r.at.UnixNano()} }
+func (r row) failed() bool { return r.success != nil && !*r.success }
 
 type rowKey struct {
 	run, task string
