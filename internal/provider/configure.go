@@ -126,6 +126,7 @@ func (p *ylemProvider) Configure(ctx context.Context, req provider.ConfigureRequ
 		}
 		cfg.UserAgent = p.userAgent(req.TerraformVersion)
 		cfg.RetryWait = p.retryWait
+		cfg.Dial = p.dial
 		cfg.Logger = newLogger()
 		var err error
 		if a.client, err = ylem.New(cfg); err != nil {

@@ -19,6 +19,8 @@ import (
 	"github.com/hashicorp/terraform-plugin-framework/resource"
 	"github.com/hashicorp/terraform-plugin-framework/schema/validator"
 	"github.com/hashicorp/terraform-plugin-framework/types"
+
+	"github.com/ylem-co/terraform-provider-ylem/internal/ylem/request"
 )
 
 var (
@@ -28,7 +30,8 @@ var (
 
 type ylemProvider struct {
 	version   string
-	retryWait time.Duration // before a request is repeated; 0: the client's default
+	retryWait time.Duration       // before a request is repeated; 0: the client's default
+	dial      request.DialContext // how connections are opened; nil: over the network
 }
 
 func (p *ylemProvider) Metadata(_ context.Context, _ provider.MetadataRequest, resp *provider.MetadataResponse) {

@@ -3,6 +3,8 @@ package provider
 import (
 	"github.com/hashicorp/terraform-plugin-framework/providerserver"
 	"github.com/hashicorp/terraform-plugin-go/tfprotov6"
+
+	"github.com/ylem-co/terraform-provider-ylem/internal/ylem/request"
 )
 
 // NewServer returns the provider as Terraform talks to it; version appears in its user agent.
@@ -12,6 +14,11 @@ func NewServer(version string) func() tfprotov6.ProviderServer {
 		s.termination = newTermination(notifySIGTERM, exitTerminated)
 		return s
 	}
+}
+
+// NewServerWith returns the provider with connections that dial opens, for tests. It leaves the signals of its process alone.
+func NewServerWith(version string, dial request.DialContext) tfprotov6.ProviderServer {
+	return newServer(&ylemProvider{version: version, dial: dial})
 }
 
 // newServer returns a provider that leaves the signals of its process alone.

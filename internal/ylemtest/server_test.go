@@ -9,6 +9,7 @@ import (
 	"encoding/json"
 	"io"
 	"math/big"
+	"net"
 	"net/http"
 	"net/url"
 	"strings"
@@ -389,5 +390,46 @@ func TestConcurrency(t *testing.T) {
 	group.Wait()
 	if n := len(s.Runs(p.UUID)); n != 80 {
 		t.Errorf("%d runs", n)
+	}
+}
+
+// The log of requests tells which request started which run, and WithAnswers what each was answered.
+func TestRequestLogOfAnswers(t *testing.T) {
+	t.Parallel()
+	for _, keeps := range []bool{false, true} {
+		var opts []Option
+		if keeps {
+			opts = append(opts, WithAnswers())
+		}
+		s := start(t, opts...)
+		pipeline := s.AddPipeline(Pipeline{})
+		s.Inject(Fault{Route: RouteRun, Status: 503, Header: http.Header{"Retry-After": {"3"}}})
+		refused, started := s.run(pipeline.UUID, ""), s.run(pipeline.UUID, "")
+		log := s.Requests(RouteRun)
+		if len(log) != 2 || log[0].Run != "" || log[1].Run != startedUUID(t, started) {
+			t.Fatalf("the log is %+v", log)
+		}
+		if log[0].Answer.Get("Retry-After") != "3" || refused.status != 503 || !log[1].AnsweredAt.Equal(s.clock.now()) {
+			t.Errorf("the log is %+v", log)
+		}
+		if got := string(log[1].AnswerBody); keeps != (got == started.body) || !keeps && got != "" {
+			t.Errorf("the answer is kept as %q", got)
+		}
+	}
+}
+
+// A server serves on the listener that it is given.
+func TestListener(t *testing.T) {
+	t.Parallel()
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := start(t, WithListener(listener))
+	if want := "http://" + listener.Addr().String(); s.URL != want {
+		t.Errorf("serves on %s, want %s", s.URL, want)
+	}
+	if r := s.run(s.AddPipeline(Pipeline{}).UUID, ""); r.status != http.StatusCreated {
+		t.Errorf("answers %+v", r)
 	}
 }

@@ -14,6 +14,7 @@ import (
 	"log/slog"
 	"maps"
 	"math/rand/v2"
+	"net"
 	"net/http"
 	"net/http/httptrace"
 	"net/url"
@@ -37,6 +38,7 @@ type Config struct {
 	Headers   map[string]string // sent with every request, for an access proxy in front of Ylem
 	TLS       *tls.Config       // nil: the defaults of net/http
 	Transport http.RoundTripper // what opens connections; nil: net/http's, with TLS
+	Dial      DialContext       // how net/http's opens them; nil: over the network
 
 	RequestTimeout    time.Duration // of one attempt, its answer's body included; 0: none
 	MaxRetries        int           // further attempts of a request that is safe to repeat
@@ -45,6 +47,9 @@ type Config struct {
 
 	Logger *slog.Logger // nil: nothing is logged; neither secrets nor bodies are ever given to it
 }
+
+// DialContext opens a connection, like that of [net.Dialer].
+type DialContext = func(ctx context.Context, network, address string) (net.Conn, error)
 
 // Client sends requests to one Ylem instance. It is safe for concurrent use, and sends nothing before its first call.
 type Client struct {

@@ -49,6 +49,9 @@ func newTransport(cfg Config) *http.Transport {
 	t.MaxResponseHeaderBytes = maxHeader
 	t.TLSClientConfig = cfg.TLS.Clone() // net/http changes it
 	t.MaxIdleConnsPerHost = 64          // for terraform -parallelism=50
+	if cfg.Dial != nil {
+		t.DialContext = cfg.Dial
+	}
 	return t
 }
 
