@@ -63,6 +63,7 @@ func play(t *testing.T, s *schema, h history) (bad *violation, trace []string, c
 		defer func() {
 			w.counts["requests to Ylem"] += len(w.server.Requests())
 			w.server.Close()
+			time.Sleep(time.Hour) // what is left of killed processes ends
 			bad, trace, counts = w.bad, w.trace, w.counts
 		}()
 		for i, step := range h.Steps {
