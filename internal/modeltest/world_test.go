@@ -334,6 +334,7 @@ func (w *world) configValue(address string, c config, planning bool) object {
 
 // newCommand begins a run of the terraform command.
 func (w *world) newCommand(ctx context.Context, i incident) *command {
+	time.Sleep(time.Millisecond) // so that no request of the command before is taken for one of this
 	w.mu.Lock()
 	w.previous = maps.Clone(w.state)
 	w.mu.Unlock()
