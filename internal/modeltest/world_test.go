@@ -231,7 +231,7 @@ func keyOf(address string, c config) string {
 
 // intent is what names a run that is to be started at most once: all whose change starts a new one.
 func (w *world) intent(address string, c config) string {
-	return fmt.Sprintf("%s %s %d %t %s", pipelineUUIDs[c.Pipeline], keyOf(address, c), max(c.Triggers, 1), c.Secret, w.bodyOf(address, c))
+	return fmt.Sprintf("%s %s %d %t %s", pipelineUUIDs[c.Pipeline], keyOf(address, c), max(c.Triggers, 1), c.Secret && c.Input > 0, w.bodyOf(address, c))
 }
 
 func (w *world) providerConfig() tftypes.Value {
@@ -303,7 +303,7 @@ func (w *world) configValue(address string, c config, planning bool) object {
 	if completion := types["completion"].(tftypes.Object); c.Completion != 0 {
 		set := tftypes.Set{ElementType: tftypes.String}
 		values := map[string]tftypes.Value{
-			"final_task_uuids": tftypes.NewValue(set, nil), "quiet_period": tftypes.NewValue(tftypes.String, nil), "poll_interval": str("1m"),
+			"final_task_uuids": tftypes.NewValue(set, nil), "quiet_period": tftypes.NewValue(tftypes.String, nil), "poll_interval": str("2m"),
 		}
 		if quiet != "" {
 			values["quiet_period"] = str(quiet)
