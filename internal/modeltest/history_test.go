@@ -280,11 +280,11 @@ func (h history) String() string {
 func newHistory(seed uint64) history {
 	g := generator{Rand: rand.New(rand.NewPCG(seed, 12)), last: new([2]config)}
 	h := history{Ylem: ylem{
-		Reference: g.one(4), TaskRunner: g.one(3), Deadlocks: g.one(4), ShortTokens: g.one(5), Hurry: g.one(2), Remote: g.one(3),
+		Reference: g.one(4), TaskRunner: g.one(3), Deadlocks: g.one(4), ShortTokens: g.one(5), Hurry: !g.one(3), Remote: g.one(3),
 		Latency: g.skewed(len(latencies)), Retries: g.IntN(3), Pipelines: [2]pipeline{g.pipeline(), g.pipeline()},
 	}}
 	for resource := range addresses {
-		if g.last[resource] = g.config(); resource == 0 || g.one(4) {
+		if g.last[resource] = g.config(); resource == 0 || g.one(5) {
 			h.Steps = append(h.Steps, step{Do: doConfigure, Resource: resource, Config: g.last[resource]})
 		}
 	}
@@ -294,7 +294,11 @@ func newHistory(seed uint64) history {
 		}
 		h.Steps = append(h.Steps, step{Do: doApply, Incident: g.incident()})
 	}
-	for range 1 + g.IntN(5) {
+	steps := g.IntN(4)
+	if g.one(8) {
+		steps += 6
+	}
+	for range steps {
 		next := g.step()
 		if next.Do == doFaultRun && g.one(2) { // what Ylem does to run requests counts if there is one
 			h.Steps = append(h.Steps, next)

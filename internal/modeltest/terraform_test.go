@@ -293,6 +293,7 @@ func call[Request, Response any](c *command, name, address string, f func(contex
 		cancel() // the connection to the provider is gone
 		return none, errKilled
 	case p.isDead():
+		cancel() // only the model lets it go on
 		return none, errDied
 	}
 	return r.resp, r.err

@@ -63,6 +63,7 @@ func play(t *testing.T, s *schema, h history) (bad *violation, trace []string, c
 		defer func() {
 			w.counts["requests to Ylem"] += len(w.server.Requests())
 			w.server.Close()
+			time.Sleep(time.Hour) // what is left of killed processes ends
 			bad, trace, counts = w.bad, w.trace, w.counts
 		}()
 		for i, step := range h.Steps {
@@ -230,7 +231,7 @@ func keyOf(address string, c config) string {
 
 // intent is what names a run that is to be started at most once: all whose change starts a new one.
 func (w *world) intent(address string, c config) string {
-	return fmt.Sprintf("%s %s %d %t %s", pipelineUUIDs[c.Pipeline], keyOf(address, c), max(c.Triggers, 1), c.Secret, w.bodyOf(address, c))
+	return fmt.Sprintf("%s %s %d %t %s", pipelineUUIDs[c.Pipeline], keyOf(address, c), max(c.Triggers, 1), c.Secret && c.Input > 0, w.bodyOf(address, c))
 }
 
 func (w *world) providerConfig() tftypes.Value {
@@ -302,7 +303,7 @@ func (w *world) configValue(address string, c config, planning bool) object {
 	if completion := types["completion"].(tftypes.Object); c.Completion != 0 {
 		set := tftypes.Set{ElementType: tftypes.String}
 		values := map[string]tftypes.Value{
-			"final_task_uuids": tftypes.NewValue(set, nil), "quiet_period": tftypes.NewValue(tftypes.String, nil), "poll_interval": str("1m"),
+			"final_task_uuids": tftypes.NewValue(set, nil), "quiet_period": tftypes.NewValue(tftypes.String, nil), "poll_interval": str("2m"),
 		}
 		if quiet != "" {
 			values["quiet_period"] = str(quiet)
@@ -333,6 +334,7 @@ func (w *world) configValue(address string, c config, planning bool) object {
 
 // newCommand begins a run of the terraform command.
 func (w *world) newCommand(ctx context.Context, i incident) *command {
+	time.Sleep(time.Millisecond) // so that no request of the command before is taken for one of this
 	w.mu.Lock()
 	w.previous = maps.Clone(w.state)
 	w.mu.Unlock()

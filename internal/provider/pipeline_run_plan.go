@@ -130,7 +130,7 @@ func (r *pipelineRunResource) ModifyPlan(ctx context.Context, req resource.Modif
 		}
 		r.planAfterFailure(ctx, req, resp, &plan, known)
 	case follow.Succeeded:
-		if isSettled(ctx, known, r.api.now(), req.Private) || !waits.ValueBool() || !plan.namesOtherFinalTasks(ctx, known) {
+		if isSettled(ctx, known, r.api.now(), req.Private) || !waits.IsUnknown() && !waits.ValueBool() || !plan.namesOtherFinalTasks(ctx, known) {
 			return
 		}
 		plan.forgetProgress()
