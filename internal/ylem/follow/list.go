@@ -28,6 +28,7 @@ func (f *Follower) List(ctx context.Context, pipelineUUID string, from, to time.
 			return
 		}
 		l := listing{pipelineUUID: pipelineUUID, at: at, open: map[string]*listed{}, done: map[string]bool{}, broken: map[string]error{}}
+		l.held.Max = f.maxHeld
 		for row, err := range f.client.PipelineLogs(ctx, pipelineUUID, from, to) {
 			if unreadable, ok := errors.AsType[*ylem.RowError](err); ok {
 				if uuid := strings.ToLower(unreadable.RunUUID); !l.done[uuid] {
@@ -123,6 +124,7 @@ func (l *listing) yieldSince(limit time.Time, yield func(Started, error) bool) b
 	for _, uuid := range complete {
 		run := l.open[uuid]
 		delete(l.open, uuid)
+		l.held.Remove(run.rows)
 		l.done[uuid] = true
 		if err := l.broken[uuid]; err != nil {
 			delete(l.broken, uuid)

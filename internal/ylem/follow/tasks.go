@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/ylem-co/terraform-provider-ylem/internal/ylem"
+	"github.com/ylem-co/terraform-provider-ylem/internal/ylem/request"
 )
 
 // settling is how long no task must have reported until a run counts although it lacks tasks: a run that is still under way
@@ -47,13 +48,26 @@ func (t Tasks) QuietPeriod(atLeast time.Duration) time.Duration {
 // Tasks reads which tasks the newest runs between two times had that did not fail, and which runs have rows that cannot be
 // read. Those are not counted; as their tasks are not known, the tasks are not uniform then.
 func (f *Follower) Tasks(ctx context.Context, pipelineUUID string, from, to time.Time, maxRuns int) (t Tasks, unreadable []string, err error) {
+	held := ylem.HeldLog{Max: f.maxHeld}
 	t = TasksOf(func(yield func(Started) bool) {
 		for run, listErr := range f.List(ctx, pipelineUUID, from, to) {
 			if row, ok := errors.AsType[*ylem.RowError](listErr); ok {
 				unreadable = append(unreadable, row.RunUUID)
 				continue
 			}
-			if err = listErr; err != nil || !yield(run) {
+			if err = listErr; err != nil {
+				return
+			}
+			if run.Progress().Status == Failed {
+				continue
+			}
+			for _, row := range run.Run.KnownRows {
+				if err = held.Add(row); err != nil {
+					err = &request.Error{Op: request.OpLogs, Err: err}
+					return
+				}
+			}
+			if !yield(run) {
 				return
 			}
 		}

@@ -2,6 +2,7 @@ package follow_test
 
 import (
 	"cmp"
+	"errors"
 	"fmt"
 	"net/http"
 	"reflect"
@@ -217,6 +218,41 @@ func TestTasksOfRunsThatCannotBeRead(t *testing.T) {
 		tasks, unreadable, err := f.Tasks(t.Context(), fake.PipelineUUID, start.AddDate(-1, 0, 0), start, 2)
 		if err != nil || !slices.Equal(unreadable, []string{"b"}) || tasks.Uniform || tasks.Runs == 0 {
 			t.Errorf("%s: %+v, %v, %v", name, tasks, unreadable, err)
+		}
+	}
+}
+
+// What is held of a log does not grow with its length: neither the runs that failed, nor those that are listed.
+func TestHeldRowsDoNotGrowWithTheLog(t *testing.T) {
+	t.Parallel()
+	const runs = 2000
+	answer := func(successful bool) string {
+		var rows []string
+		for i := range runs { // one in an hour
+			rows = append(rows, fmt.Sprintf(`{"pipeline_run_uuid":"run-%d","task_uuid":%q,"is_successful":%t,"executed_at":%q}`,
+				i, taskA, successful, start.Add(-time.Duration(i)*time.Hour).Format(time.RFC3339)))
+		}
+		return "[" + strings.Join(rows, ",") + "]"
+	}
+	const row = 250 // at least
+	for _, successful := range []bool{false, true} {
+		f := tcpFollower(t, fake.AnswerJSON(answer(successful)))
+		follow.LimitHeld(f, 100*row)
+		tasks, _, err := f.Tasks(t.Context(), fake.PipelineUUID, start.AddDate(-1, 0, 0), start, 20)
+		if err != nil || successful != (tasks.Runs == 20) {
+			t.Errorf("successful: %t: %+v, %v", successful, tasks, err)
+		}
+		listed := 0
+		for _, err := range f.List(t.Context(), fake.PipelineUUID, start.AddDate(-1, 0, 0), start) {
+			if listed++; err != nil {
+				t.Fatalf("after %d runs: %v", listed, err)
+			}
+		}
+		if listed != runs {
+			t.Errorf("%d runs are listed", listed)
+		}
+		if _, _, err := f.Tasks(t.Context(), fake.PipelineUUID, start.AddDate(-1, 0, 0), start, 200); successful != errors.Is(err, ylem.ErrLogTooLarge) {
+			t.Errorf("successful: %t, and 200 runs are to be held: %v", successful, err)
 		}
 	}
 }
