@@ -134,8 +134,11 @@ resource "ylem_pipeline_run" "x" {
 output "tasks" {
   value = join(" ", sort([for task in ylem_pipeline_run.x.task_runs : task.task_uuid]))
 }
+output "status" {
+  value = ylem_pipeline_run.x.status
+}
 output "final" {
-  value = join(" ", sort(data.ylem_pipeline_tasks.x.final_task_uuids))
+  value = try(join(" ", sort(data.ylem_pipeline_tasks.x.final_task_uuids)), "none")
 }
 `, "PIPELINE", pipeline)
 			for i := range 3 {
@@ -148,6 +151,18 @@ output "final" {
 				t.Errorf("the run's tasks are %s, the pipeline's %s", tasks, final)
 			}
 			tf.mustRun(t, 0, "plan", "-detailed-exitcode")
+
+			// When the tasks are no longer the same, the run that ended stays as it is.
+			s.AddRows(ylemtest.Row{PipelineUUID: pipeline, TaskUUID: ylemtest.NewUUID(), IsSuccessful: true, ExecutedAt: time.Now()})
+			tf.mustRun(t, 2, "plan", "-detailed-exitcode")
+			tf.mustRun(t, 0, "apply")
+			if final, status := tf.mustRun(t, 0, "output", "-raw", "final"), tf.mustRun(t, 0, "output", "-raw", "status"); final != "none" || status != "succeeded" {
+				t.Errorf("final tasks %s, the run %s", final, status)
+			}
+			tf.mustRun(t, 0, "plan", "-detailed-exitcode")
+			if n := s.count(ylemtest.RouteRun); n != 1 {
+				t.Errorf("%d runs, want 1", n)
+			}
 		})
 	}
 }
