@@ -120,6 +120,16 @@ func TestTasksOf(t *testing.T) {
 			want: uniform(2, 0, taskA),
 		},
 		{
+			name: "no more runs that may be under way are held than runs wanted", max: 1,
+			runs: [][]ylem.LogRow{ran(time.Minute, taskA), ran(2*time.Minute, taskA, taskB, taskA), ran(day, taskA, taskB)},
+			want: uniform(1, time.Second, taskA, taskB),
+		},
+		{
+			name: "silence after a row without a time",
+			runs: [][]ylem.LogRow{{{TaskUUID: taskA, Outcome: ylem.Succeeded, Duration: 100}, row(taskB, -day, true)}},
+			want: uniform(1, 0, taskA, taskB),
+		},
+		{
 			name: "durations",
 			runs: [][]ylem.LogRow{
 				{took(row(taskA, -day, true), "query", 10)},
