@@ -81,7 +81,7 @@ func (f *Follower) Tasks(ctx context.Context, pipelineUUID string, from, to time
 
 // TasksOf counts the tasks of the newest runs that did not fail. The runs come newest first; no more are taken than needed.
 func TasksOf(runs iter.Seq[Started], maxRuns int) Tasks {
-	counted := counted(runs, maxRuns)
+	counted := newestRuns(runs, maxRuns)
 	all := map[string]*taskRows{}
 	t := Tasks{Runs: len(counted), Uniform: len(counted) > 0}
 	for _, p := range counted {
@@ -105,9 +105,9 @@ func TasksOf(runs iter.Seq[Started], maxRuns int) Tasks {
 	return t
 }
 
-// counted are the newest runs that did not fail, except those that may still be under way: their last task reported a short
+// newestRuns are those that did not fail, except those that may still be under way: their last task reported a short
 // while ago, and all that is new about them is that they lack tasks. Without older runs, that cannot be known.
-func counted(runs iter.Seq[Started], maxRuns int) []Progress {
+func newestRuns(runs iter.Seq[Started], maxRuns int) []Progress {
 	var found []Progress
 	tasks := map[string]bool{} // of the runs that have ended
 	ended, recent := 0, 0
