@@ -88,6 +88,7 @@ var dataSources = map[string]struct {
 }{
 	"ylem_pipeline_run":              {"pipeline_uuid", ylemtest.RouteLogs, object{"id": failedRun}},
 	"ylem_pipeline_logs":             {"pipeline_uuid", ylemtest.RouteLogs, object{"from": "2024-06-01", "to": "2024-06-06"}},
+	"ylem_pipeline_tasks":            {"pipeline_uuid", ylemtest.RouteLogs, object{"from": "2024-06-01", "to": "2024-06-05T23:59:59Z"}},
 	"ylem_pipeline_stats":            {"pipeline_uuid", ylemtest.RouteStats, object{"from": "2024-06-01", "to": "2024-06-06"}},
 	"ylem_pipeline_aggregated_stats": {"pipeline_uuid", ylemtest.RouteAggregatedStats, object{"date_from": "2024-06-01", "period": "day", "number_of_periods": 7}},
 	"ylem_pipeline_last_run":         {"pipeline_uuid", ylemtest.RouteLastRun, object{}},

@@ -128,7 +128,7 @@ func (l *pipelineRunList) ListResourceConfigSchema(_ context.Context, _ list.Lis
 
 func (l *pipelineRunList) ValidateListResourceConfig(ctx context.Context, req list.ValidateConfigRequest, resp *list.ValidateConfigResponse) {
 	if m, ok := windowOf(ctx, req.Config); ok {
-		m.check("Set at most one of from and lookback: from = \"2024-01-31\", or lookback = \"24h\" for the time before to.", &resp.Diagnostics)
+		m.check(atMostOne, &resp.Diagnostics)
 	}
 }
 
@@ -176,7 +176,7 @@ func (l *pipelineRunList) List(ctx context.Context, req list.ListRequest, stream
 		}
 		if len(unreadable) > 0 {
 			var diags diag.Diagnostics
-			warnOfUnreadable(m.uuid(), unreadable, &diags)
+			warnOfUnreadable(m.uuid(), unreadable, "The runs that they belong to are not listed", &diags)
 			push(list.ListResult{Diagnostics: diags})
 		}
 	}
@@ -232,13 +232,13 @@ func displayName(run follow.Started, progress follow.Progress) string {
 	return name
 }
 
-// warnOfUnreadable says which runs are not listed because they cannot be read.
-func warnOfUnreadable(pipelineUUID string, uuids []string, diags *diag.Diagnostics) {
+// warnOfUnreadable says which runs cannot be read, and what follows from it.
+func warnOfUnreadable(pipelineUUID string, uuids []string, consequence string, diags *diag.Diagnostics) {
 	slices.Sort(uuids)
 	names := request.Shorten(strings.Join(uuids[:min(len(uuids), maxCandidates)], ", "))
 	if more := len(uuids) - maxCandidates; more > 0 {
 		names += fmt.Sprintf(" and %d more", more)
 	}
 	diags.AddWarning("Some runs cannot be read", fmt.Sprintf(
-		"The log of pipeline %s has rows that cannot be read. The runs that they belong to are not listed: %s.", pipelineUUID, names))
+		"The log of pipeline %s has rows that cannot be read. %s: %s.", pipelineUUID, consequence, names))
 }

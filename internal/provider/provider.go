@@ -146,7 +146,7 @@ func (p *ylemProvider) Actions(context.Context) []func() action.Action {
 
 func (p *ylemProvider) DataSources(context.Context) []func() datasource.DataSource {
 	return []func() datasource.DataSource{
-		newPipelineRunDataSource, newPipelineLogsDataSource,
+		newPipelineRunDataSource, newPipelineLogsDataSource, newPipelineTasksDataSource,
 		newPipelineStatsDataSource, newTaskStatsDataSource,
 		newPipelineAggregatedStatsDataSource, newTaskAggregatedStatsDataSource,
 		newPipelineLastRunDataSource, newTaskLastRunDataSource,

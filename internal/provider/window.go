@@ -79,6 +79,8 @@ func (windowValidator) ValidateDataSource(ctx context.Context, req datasource.Va
 
 const exactlyOne = "Set exactly one of from and lookback: from = \"2024-01-31\", or lookback = \"24h\" for the 24 hours before \"to\" (default: now)."
 
+const atMostOne = "Set at most one of from and lookback: from = \"2024-01-31\", or lookback = \"24h\" for the time before to."
+
 // windowOf reads the window of a configuration, if that can be read: otherwise, the attributes' own checks say why.
 func windowOf(ctx context.Context, config tfsdk.Config) (m windowModel, ok bool) {
 	for name, target := range map[string]any{"from": &m.From, "to": &m.To, "lookback": &m.Lookback} {

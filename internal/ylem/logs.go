@@ -107,12 +107,24 @@ type HeldLog struct {
 
 // Add counts a row, or fails with ErrLogTooLarge.
 func (h *HeldLog) Add(row LogRow) error {
-	const itself = 200 // with its place in a map or slice, about
-	h.bytes += itself + len(row.PipelineRunUUID) + len(row.TaskUUID) + len(row.TaskType) + len(row.Output)
+	h.bytes += row.size()
 	if h.bytes > cmp.Or(h.Max, MaxHeldLog) {
 		return ErrLogTooLarge
 	}
 	return nil
+}
+
+// Remove takes back rows that were added and are no longer held.
+func (h *HeldLog) Remove(rows []LogRow) {
+	for _, row := range rows {
+		h.bytes -= row.size()
+	}
+}
+
+// size is about how many bytes the row takes.
+func (r LogRow) size() int {
+	const itself = 200 // with its place in a map or slice
+	return itself + len(r.PipelineRunUUID) + len(r.TaskUUID) + len(r.TaskType) + len(r.Output)
 }
 
 type wireRow struct {

@@ -2,6 +2,7 @@ package follow
 
 import (
 	"iter"
+	"time"
 
 	"github.com/ylem-co/terraform-provider-ylem/internal/ylem"
 )
@@ -18,3 +19,8 @@ func HeldLogs(f *Follower) int { return f.logs.Kept() }
 
 // LimitHeld bounds what a follower holds of a log.
 func LimitHeld(f *Follower, bytes int) { f.maxHeld = bytes }
+
+// StartedWith is a run whose log was requested at a time.
+func StartedWith(rows []ylem.LogRow, at time.Time) Started {
+	return Started{Run: Run{KnownRows: rows}, at: at}
+}

@@ -18,7 +18,8 @@ import (
 // and so does the request: a run is complete once the log, which is read from its end, has come to a day before the run's
 // first row.
 //
-// In the end, each run with a row that cannot be read is an error that wraps a [*ylem.RowError].
+// A run with a row that cannot be read is an error that wraps a [*ylem.RowError], in its place if it has other rows, else in
+// the end.
 func (f *Follower) List(ctx context.Context, pipelineUUID string, from, to time.Time) iter.Seq2[Started, error] {
 	return func(yield func(Started, error) bool) {
 		at, err := f.client.Now(ctx)
@@ -27,9 +28,12 @@ func (f *Follower) List(ctx context.Context, pipelineUUID string, from, to time.
 			return
 		}
 		l := listing{pipelineUUID: pipelineUUID, at: at, open: map[string]*listed{}, done: map[string]bool{}, broken: map[string]error{}}
+		l.held.Max = f.maxHeld
 		for row, err := range f.client.PipelineLogs(ctx, pipelineUUID, from, to) {
 			if unreadable, ok := errors.AsType[*ylem.RowError](err); ok {
-				l.broken[strings.ToLower(unreadable.RunUUID)] = err
+				if uuid := strings.ToLower(unreadable.RunUUID); !l.done[uuid] {
+					l.broken[uuid] = err
+				}
 				continue
 			}
 			if err == nil {
@@ -120,8 +124,13 @@ func (l *listing) yieldSince(limit time.Time, yield func(Started, error) bool) b
 	for _, uuid := range complete {
 		run := l.open[uuid]
 		delete(l.open, uuid)
+		l.held.Remove(run.rows)
 		l.done[uuid] = true
-		if l.broken[uuid] != nil {
+		if err := l.broken[uuid]; err != nil {
+			delete(l.broken, uuid)
+			if !yield(Started{}, err) {
+				return false
+			}
 			continue
 		}
 		started := Started{
