@@ -4,7 +4,6 @@ package provider
 
 import (
 	"encoding/json"
-	"fmt"
 	"maps"
 	"os"
 	"path/filepath"
@@ -98,18 +97,7 @@ type ciRunner struct {
 
 func newCIRunner(t *testing.T, s *sandbox, job ciJob) *ciRunner {
 	t.Helper()
-	mirror, bin := t.TempDir(), t.TempDir()
-	binary, err := os.ReadFile(builtProvider(t))
-	if err != nil {
-		t.Fatal(err)
-	}
-	const version = "0.0.1"
-	copied := filepath.Join(mirror, "terraform-provider-ylem_v"+version)
-	if err := os.WriteFile(copied, binary, 0o700); err != nil { //nolint:gosec // it is run
-		t.Fatal(err)
-	}
-	unpacked(t, filepath.Join(mirror, registry(), "ylem-co", "ylem"), version, copied)
-	tf := terraformIn(t, fmt.Sprintf("provider_installation {\n  filesystem_mirror {\n    path = %q\n  }\n}\n", mirror))
+	tf, bin := terraformIn(t, mirrorOfBuilt(t)), t.TempDir()
 	if err := os.Symlink(tf.cli.Path, filepath.Join(bin, "terraform")); err != nil {
 		t.Fatal(err)
 	}
