@@ -243,7 +243,7 @@ func TestPagesUsePlainWords(t *testing.T) {
 			texts = append(texts, page{p.name, p.prose()})
 		}
 	}
-	for _, name := range exampleFiles(t, examples, ".tf", ".sh", ".tfrc") {
+	for _, name := range exampleFiles(t, examples, ".tf", ".sh", ".tfrc", ".yml") {
 		text, err := os.ReadFile(filepath.Join(examples, name))
 		if err != nil {
 			t.Fatal(err)

@@ -154,7 +154,7 @@ func TestExamplesAreComplete(t *testing.T) {
 		}
 		// What a configuration reads is no configuration.
 		dir := filepath.Join(examples, "guides", strings.TrimSuffix(filepath.Base(guide), ".md.tmpl"))
-		for _, file := range exampleFiles(t, dir, ".tf", ".hcl", ".tfrc", ".sh") {
+		for _, file := range exampleFiles(t, dir, ".tf", ".hcl", ".tfrc", ".sh", ".yml") {
 			if filepath.Base(file) != "terraform.tf" && !strings.Contains(string(text), fmt.Sprintf("%q", "examples/"+file)) {
 				t.Errorf("%s does not show %s", guide, file)
 			}

@@ -69,6 +69,37 @@ func TestInstallFromAMirror(t *testing.T) {
 	}
 }
 
+// A module without required_providers of its own makes Terraform look for another provider, as the pages warn.
+func TestEveryModuleNeedsRequiredProviders(t *testing.T) {
+	t.Parallel()
+	const module = "data \"ylem_pipeline_last_run\" \"any\" {\n  pipeline_uuid = \"b3a1f0c4-52d7-4a8e-9c1b-7e6d5f4a3b2c\"\n}\n"
+	config := mirrorOfBuilt(t)
+	for requires, code := range map[string]int{"": 1, requirements: 0} {
+		tf := terraformIn(t, config)
+		if err := os.Mkdir(filepath.Join(tf.dir, "child"), 0o700); err != nil {
+			t.Fatal(err)
+		}
+		tf.write(t, "main.tf", requirements+"module \"child\" {\n  source = \"./child\"\n}\n")
+		tf.write(t, "child/main.tf", requires+module)
+		if stdout, stderr, got := tf.run(t, "init", "-no-color"); got != code || strings.Contains(stderr, "hashicorp/ylem") != (code != 0) {
+			t.Errorf("required_providers %q: exit code %d, want %d:\n%s%s", requires, got, code, stdout, stderr)
+		}
+	}
+}
+
+// mirrorOfBuilt returns a command-line configuration with which "terraform init" finds the built provider, and no other.
+func mirrorOfBuilt(t *testing.T) string {
+	t.Helper()
+	needsTerraform(t)
+	mirror := filepath.Join(t.TempDir(), "mirror")
+	binary := filepath.Join(t.TempDir(), filepath.Base(builtProvider(t)))
+	if err := os.Link(builtProvider(t), binary); err != nil {
+		t.Fatal(err)
+	}
+	unpacked(t, filepath.Join(mirror, registry(), "ylem-co", "ylem"), "0.0.1", binary)
+	return fmt.Sprintf("provider_installation {\n  filesystem_mirror {\n    path = %q\n  }\n}\n", filepath.ToSlash(mirror))
+}
+
 // registry is the host under which the terraform at hand looks for providers.
 func registry() string {
 	if strings.Contains(os.Getenv("TF_ACC_PROVIDER_HOST"), "opentofu") {
