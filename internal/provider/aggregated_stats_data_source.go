@@ -114,6 +114,10 @@ func (d *aggregatedStatsDataSource) Schema(_ context.Context, _ datasource.Schem
 // lastStatsDay is where the 32-bit dates of Ylem's statistics end: it answers "no data" to a window beyond.
 var lastStatsDay = time.Date(2106, 2, 7, 0, 0, 0, 0, time.UTC)
 
+func endsTooLate(from time.Time, period ylem.Period, number int64) bool {
+	return period.End(from, number).After(lastStatsDay)
+}
+
 func (d *aggregatedStatsDataSource) ValidateConfig(ctx context.Context, req datasource.ValidateConfigRequest, resp *datasource.ValidateConfigResponse) {
 	m := d.newModel()
 	if req.Config.Get(ctx, m).HasError() {
@@ -125,22 +129,7 @@ func (d *aggregatedStatsDataSource) ValidateConfig(ctx context.Context, req data
 	if err != nil || a.Period.ValueString() == "" || number < 1 {
 		return // absent, not known yet, or refused by its own validator
 	}
-	n := int(min(number, 100_000)) // enough to pass the end even in days
-	years, months, days := 0, 0, 0
-	switch ylem.Period(a.Period.ValueString()) {
-	case "day":
-		days = n
-	case "week":
-		days = 7 * n
-	case "month":
-		months = n
-	case "quarter":
-		months = 3 * n
-	default:
-		years = n
-	}
-	day := from.Truncate(24 * time.Hour) // as Ylem does
-	if end := day.AddDate(years, months, days); end.After(lastStatsDay) {
+	if endsTooLate(from, ylem.Period(a.Period.ValueString()), number) {
 		resp.Diagnostics.AddAttributeError(path.Root("number_of_periods"), "Too many periods", fmt.Sprintf(
 			"%d periods (%s) from %s on end after 2106-02-07, the last day that Ylem's statistics know: Ylem would answer that nothing ran. Ask for fewer.",
 			number, a.Period.ValueString(), from.Format(time.DateOnly)))

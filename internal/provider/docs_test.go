@@ -146,7 +146,7 @@ func TestPagesFitTheRegistry(t *testing.T) {
 			index = p.text
 		} else if dir := filepath.Dir(name); dir == "guides" {
 			guides = append(guides, name)
-		} else if !slices.Contains([]string{"actions", "data-sources", "list-resources", "resources"}, dir) {
+		} else if !slices.Contains([]string{"actions", "data-sources", "functions", "list-resources", "resources"}, dir) {
 			t.Errorf("%s: the registry knows no folder %s", p.name, dir)
 		}
 		if len(p.text) >= 500_000 {

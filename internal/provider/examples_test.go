@@ -16,6 +16,7 @@ import (
 
 	"github.com/hashicorp/terraform-plugin-framework/action"
 	"github.com/hashicorp/terraform-plugin-framework/datasource"
+	"github.com/hashicorp/terraform-plugin-framework/function"
 	"github.com/hashicorp/terraform-plugin-framework/resource"
 
 	"github.com/ylem-co/terraform-provider-ylem/internal/ylemtest"
@@ -102,14 +103,14 @@ func TestExampleCommands(t *testing.T) {
 		for _, script := range scripts {
 			name, err := filepath.Rel(examples, script)
 			_, ok := tests[filepath.ToSlash(name)]
-			if err != nil || !ok && !slices.Contains(installCommands, filepath.ToSlash(name)) && filepath.ToSlash(name) != recoverCommands {
+			if err != nil || !ok && !slices.Contains(slices.Concat(installCommands, []string{recoverCommands, backfillCommand}), filepath.ToSlash(name)) {
 				t.Errorf("%s is in no test", script)
 			}
 		}
 	}
 }
 
-// Every resource, data source and action has an example where its page looks for it, and the guides show all of theirs.
+// Every resource, data source, function and action has an example where its page looks for it, and the guides show all of theirs.
 func TestExamplesAreComplete(t *testing.T) {
 	t.Parallel()
 	ctx, p := context.Background(), &ylemProvider{}
@@ -128,6 +129,11 @@ func TestExamplesAreComplete(t *testing.T) {
 		var resp resource.MetadataResponse
 		construct().Metadata(ctx, resource.MetadataRequest{ProviderTypeName: "ylem"}, &resp)
 		want = append(want, "list-resources/"+resp.TypeName+"/list-resource.tfquery.hcl")
+	}
+	for _, construct := range p.Functions(ctx) {
+		var resp function.MetadataResponse
+		construct().Metadata(ctx, function.MetadataRequest{}, &resp)
+		want = append(want, "functions/"+resp.Name+"/function.tf")
 	}
 	for _, construct := range p.Actions(ctx) {
 		var resp action.MetadataResponse
@@ -168,7 +174,7 @@ func TestExamplesNameTheProvider(t *testing.T) {
 	for _, dir := range exampleDirs(t) {
 		name, err := filepath.Rel(examples, dir)
 		kind, _, _ := strings.Cut(filepath.ToSlash(name), "/")
-		if err != nil || slices.Contains([]string{"actions", "data-sources", "resources"}, kind) { // what a page shows one by one
+		if err != nil || slices.Contains([]string{"actions", "data-sources", "functions", "resources"}, kind) { // what a page shows one by one
 			continue
 		}
 		text := strings.Join(slices.Collect(maps.Values(readExample(t, dir))), "\n")

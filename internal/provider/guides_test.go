@@ -1,6 +1,8 @@
 package provider
 
 import (
+	"encoding/json"
+	"os"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -202,4 +204,138 @@ func TestGuideRunsOnceForAKey(t *testing.T) {
 	if input := string(s.Runs("")[1].Input); !strings.HasPrefix(input, `{"_idempotency_key":"2024-02-01/`) || !strings.HasSuffix(input, `","day":"2024-02-01"}`) {
 		t.Errorf("the input is %s", input)
 	}
+}
+
+// backfillCommand is run by this test only.
+const backfillCommand = "guides/backfill-day-by-day/apply.sh"
+
+// A backfill of 60 days that is killed, applied again, interrupted and applied again runs each day once, at most four at a
+// time.
+func TestAccGuideBackfills(t *testing.T) {
+	t.Parallel()
+	files := guide(t, "backfill-day-by-day")
+	uuids := anyUUID.FindAllString(files["backfill.tf"], -1)
+	clock := &ylemtest.Clock{}
+	s := newSandbox(t, ylemtest.WithClock(clock.Now))
+	const trigger = "6b1d7a52-8c2e-4d3f-9a61-0f5e2c7b9d10"
+	const taskTakes = time.Minute
+	s.AddPipeline(ylemtest.Pipeline{UUID: uuids[0], Tasks: []ylemtest.Task{
+		{UUID: trigger, Type: "external_trigger"}, {UUID: uuids[1], Duration: taskTakes, After: []string{trigger}},
+	}})
+	tf := newTerraform(t, s.config(anyPause.ReplaceAllString(files["backfill.tf"], `$1"100ms"`)))
+	command := append(strings.Fields(strings.TrimPrefix(files[filepath.Base(backfillCommand)], "terraform ")), "-auto-approve", "-no-color")
+
+	// running is how many runs have only reported their trigger.
+	running := func() (n int) {
+		for _, run := range s.Runs(uuids[0]) {
+			if len(s.Rows(run.UUID)) == 1 {
+				n++
+			}
+		}
+		return n
+	}
+	// applyUntil starts an apply, and lets time pass until this number of days has been started and the last of them are running.
+	applyUntil := func(days int) *background {
+		t.Helper()
+		b := tf.start(t, command...)
+		seen := len(s.Runs(uuids[0]))
+		b.eventually(t, "the days are running", func() bool {
+			n := running()
+			if n > 4 {
+				t.Errorf("%d days are running at once", n)
+			}
+			started := len(s.Runs(uuids[0]))
+			if started >= days {
+				return n > 0 || started == 60 // the last one may have been started just before time passed
+			}
+			if started > seen {
+				seen = started
+				clock.Advance(2 * taskTakes)
+			}
+			return false
+		})
+		return b
+	}
+
+	b := applyUntil(20)
+	b.signalProvider(t, os.Kill)
+	b.Kill()
+	_, _ = b.wait(t)
+	_ = os.Remove(filepath.Join(tf.dir, ".terraform.tfstate.lock.info"))
+
+	clock.Advance(2 * taskTakes)
+	b = applyUntil(40)
+	if err := b.Signal(os.Interrupt); err != nil {
+		t.Fatal(err)
+	}
+	_, interrupted := b.wait(t)
+
+	clock.Advance(2 * taskTakes)
+	b = applyUntil(60)
+	clock.Advance(2 * taskTakes)
+	code, completed := b.wait(t)
+	if code != 0 {
+		t.Fatalf("exit code %d\n%s", code, completed)
+	}
+	// Terraform creates the days in any order, so either apply may come to them.
+	if !loosely("A run with this idempotency key was adopted").MatchString(interrupted + completed) {
+		t.Errorf("what was running when Terraform was killed was not found:\n%s%s", interrupted, completed)
+	}
+
+	days := map[string]int{}
+	for _, run := range s.Runs(uuids[0]) {
+		var input struct{ Day string }
+		if err := json.Unmarshal(run.Input, &input); err != nil {
+			t.Fatal(err)
+		}
+		days[input.Day]++
+	}
+	for day := range 60 {
+		name := time.Date(2024, 1, 1+day, 0, 0, 0, 0, time.UTC).Format(time.DateOnly)
+		if days[name] != 1 {
+			t.Errorf("%s ran %d times", name, days[name])
+		}
+	}
+	if n := len(s.Runs(uuids[0])); n != 60 {
+		t.Errorf("%d runs", n)
+	}
+
+	requests := len(s.Requests())
+	tf.mustRun(t, 0, "plan", "-detailed-exitcode")
+	if n := len(s.Requests()) - requests; n != 0 {
+		t.Errorf("a plan of what is complete sends %d requests", n)
+	}
+	if plan := tf.mustRun(t, 2, "plan", "-detailed-exitcode", "-no-color", "-var=number_of_days=61"); !strings.Contains(plan, "Plan: 1 to add, 0 to change, 0 to destroy.") {
+		t.Errorf("with one day more:\n%s", plan)
+	}
+}
+
+// A day that fails holds up no other, and it alone runs again.
+func TestAccGuideBackfillRunsFailedDaysAgain(t *testing.T) {
+	t.Parallel()
+	text := guide(t, "backfill-day-by-day")["backfill.tf"]
+	uuids := anyUUID.FindAllString(text, -1)
+	s := newSandbox(t)
+	load := func(errors ...ylemtest.TaskError) {
+		const trigger = "6b1d7a52-8c2e-4d3f-9a61-0f5e2c7b9d10"
+		s.AddPipeline(ylemtest.Pipeline{UUID: uuids[0], Tasks: []ylemtest.Task{
+			{UUID: trigger, Type: "external_trigger"}, {UUID: uuids[1], Errors: errors, After: []string{trigger}},
+		}})
+	}
+	tf := newTerraform(t, s.config(anyPause.ReplaceAllString(text, `$1"100ms"`)), "TF_CLI_ARGS_apply=-auto-approve -parallelism=1")
+	apply := func(days string, code, runs int) {
+		t.Helper()
+		tf.mustRun(t, code, "apply", "-var=number_of_days="+days)
+		if n := len(s.Runs(uuids[0])); n != runs {
+			t.Errorf("%s days: %d runs, want %d", days, n, runs)
+		}
+	}
+	load()
+	apply("2", 0, 2)
+	load(ylemtest.TaskError{Message: "broken"})
+	apply("5", 1, 5)
+	load()
+	apply("5", 0, 8)
+	apply("6", 0, 9)
+	apply("3", 0, 9)
 }

@@ -12,6 +12,7 @@ import (
 	"github.com/hashicorp/terraform-plugin-framework-validators/stringvalidator"
 	"github.com/hashicorp/terraform-plugin-framework/action"
 	"github.com/hashicorp/terraform-plugin-framework/datasource"
+	"github.com/hashicorp/terraform-plugin-framework/function"
 	"github.com/hashicorp/terraform-plugin-framework/list"
 	"github.com/hashicorp/terraform-plugin-framework/path"
 	"github.com/hashicorp/terraform-plugin-framework/provider"
@@ -25,6 +26,7 @@ import (
 
 var (
 	_ provider.ProviderWithActions       = (*ylemProvider)(nil)
+	_ provider.ProviderWithFunctions     = (*ylemProvider)(nil)
 	_ provider.ProviderWithListResources = (*ylemProvider)(nil)
 )
 
@@ -151,4 +153,8 @@ func (p *ylemProvider) DataSources(context.Context) []func() datasource.DataSour
 		newPipelineAggregatedStatsDataSource, newTaskAggregatedStatsDataSource,
 		newPipelineLastRunDataSource, newTaskLastRunDataSource,
 	}
+}
+
+func (p *ylemProvider) Functions(context.Context) []func() function.Function {
+	return []func() function.Function{newPeriodsFunction}
 }

@@ -73,6 +73,9 @@ func TestTheProviderHasTheseTypes(t *testing.T) {
 	if len(schema.ListResourceSchemas) != 1 || schema.ListResourceSchemas["ylem_pipeline_run"] == nil {
 		t.Errorf("list resources: %v", schema.ListResourceSchemas)
 	}
+	if len(schema.Functions) != 1 || schema.Functions["periods"] == nil {
+		t.Errorf("functions: %v", schema.Functions)
+	}
 }
 
 // The generated documentation is these texts: they follow one form.
@@ -96,6 +99,15 @@ func TestDescriptions(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			checkDescription(t, name, s.Block.Description, s.Block.DescriptionKind)
 			checkBlock(t, name, s.Block)
+		})
+	}
+	for name, f := range schema.Functions {
+		t.Run("function "+name, func(t *testing.T) {
+			checkDescription(t, name+", summary", f.Summary, tfprotov6.StringKindMarkdown) // which has no kind
+			checkDescription(t, name, f.Description, f.DescriptionKind)
+			for _, p := range f.Parameters {
+				checkDescription(t, name+"."+p.Name, p.Description, p.DescriptionKind)
+			}
 		})
 	}
 	optional := map[string]bool{}

@@ -28,7 +28,7 @@ func main() {
 		log.Fatal(err)
 	}
 
-	resources, dataSources, actions, lists, resourceIdentities := object{}, object{}, object{}, object{}, object{}
+	resources, dataSources, actions, lists, functions, resourceIdentities := object{}, object{}, object{}, object{}, object{}, object{}
 	for name, s := range schemas.ResourceSchemas {
 		resources[name] = schema(s)
 	}
@@ -40,6 +40,13 @@ func main() {
 	}
 	for name, s := range schemas.ListResourceSchemas {
 		lists[name] = schema(s)
+	}
+	for name, f := range schemas.Functions {
+		parameters := []object{}
+		for _, p := range f.Parameters {
+			parameters = append(parameters, object{"name": p.Name, "description": p.Description, "type": p.Type, "is_nullable": p.AllowNullValue})
+		}
+		functions[name] = object{"summary": f.Summary, "description": f.Description, "return_type": f.Return.Type, "parameters": parameters}
 	}
 	for name, s := range identities.IdentitySchemas {
 		attributes := object{}
@@ -59,6 +66,7 @@ func main() {
 			"data_source_schemas":       dataSources,
 			"action_schemas":            actions,
 			"list_resource_schemas":     lists,
+			"functions":                 functions,
 			"resource_identity_schemas": resourceIdentities,
 		}},
 	})

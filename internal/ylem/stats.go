@@ -53,12 +53,6 @@ type LastRun struct {
 	Duration     int64     // milliseconds
 }
 
-// Period is the length of an element of aggregated statistics.
-type Period string
-
-// Periods are all that Ylem knows.
-var Periods = []Period{"day", "week", "month", "quarter", "year"}
-
 // Stats reads the statistics of a window, inclusive at both ends, to the second.
 func (c *Client) Stats(ctx context.Context, subject Subject, uuid string, from, to time.Time) (Stats, error) {
 	type statsAnswer struct { // named, because encoding/json quotes the name

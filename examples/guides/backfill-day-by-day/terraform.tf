@@ -1,0 +1,7 @@
+terraform {
+  required_providers {
+    ylem = {
+      source = "ylem-co/ylem"
+    }
+  }
+}
