@@ -212,7 +212,7 @@ func TestGuideIsCanceledInCI(t *testing.T) {
 			uuids := anyUUID.FindAllString(guide(t, "use-it-in-ci")["main.tf"], -1)
 			s.AddPipeline(ylemtest.Pipeline{UUID: uuids[0], Tasks: []ylemtest.Task{{}}})
 			s.AddRun(uuids[0], time.Now().Add(-time.Hour))
-			s.AddPipeline(ylemtest.Pipeline{UUID: uuids[1], Tasks: []ylemtest.Task{{Type: "external_trigger"}, {UUID: uuids[2], Duration: time.Hour}}})
+			s.AddPipeline(ylemtest.Pipeline{UUID: uuids[1], Tasks: []ylemtest.Task{{Type: "external_trigger"}, {UUID: uuids[2], Duration: time.Hour}, {UUID: uuids[3]}}})
 			r := newCIRunner(t, s, ciJobs[name](t))
 			r.push("0123abcd")
 			for _, script := range r.job.scripts {

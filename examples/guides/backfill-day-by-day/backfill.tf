@@ -13,13 +13,13 @@ resource "ylem_pipeline_run" "orders" {
     for day in provider::ylem::periods(var.first_day, "day", var.number_of_days) : formatdate("YYYY-MM-DD", day.date_from) => day
   }
 
-  pipeline_uuid       = "2d9c4e7b-81f3-4a06-b5d2-c63e0f9a7814"
+  pipeline_uuid       = "f4a7c6d1-0e83-4b29-95f7-d82b3c1e6a50"
   input               = jsonencode({ day = each.key })
   idempotency_key     = "orders-${each.key}"
   wait_for_completion = true
 
   completion = {
-    final_task_uuids = ["a4f09d63-5c7e-4b18-8f2d-e6b13c97a058"]
+    final_task_uuids = ["e91b7c40-5f2a-4d86-b3c7-08a6d4f2e915"]
     poll_interval    = "10s"
   }
 }

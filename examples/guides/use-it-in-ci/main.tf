@@ -17,7 +17,7 @@ resource "ylem_pipeline_run" "migrate" {
   wait_for_completion = true
 
   completion = {
-    final_task_uuids = ["a4f09d63-5c7e-4b18-8f2d-e6b13c97a058"]
+    final_task_uuids = ["a4f09d63-5c7e-4b18-8f2d-e6b13c97a058", "6e0c2b91-4f7d-4d3a-8b15-c9a27e84d360"]
   }
 
   timeouts {
