@@ -21,7 +21,12 @@ import (
 // at names the attribute that the object comes from, about says what the object is, such as "pipeline …".
 func addError(diags *diag.Diagnostics, at path.Path, about string, err error) {
 	e, ok := errors.AsType[*request.Error](err)
-	if !ok {
+	switch {
+	case ok:
+	case errors.Is(err, context.Canceled): // while it waited for a request that others share
+		diags.AddError("Interrupted", interruptedAdvice)
+		return
+	default:
 		diags.AddError("Unexpected error", err.Error())
 		return
 	}
@@ -68,6 +73,8 @@ func answer(e *request.Error) string {
 	return b.String()
 }
 
+const interruptedAdvice = "The request was canceled because Terraform was interrupted."
+
 // explain finds the summary of an error and what to do about it. The texts name each cause that Ylem's answer allows.
 func explain(e *request.Error) (summary, advice string) {
 	_, unreadable := errors.AsType[*ylem.RowError](e)
@@ -75,7 +82,7 @@ func explain(e *request.Error) (summary, advice string) {
 	case unreadable:
 		return "Ylem's answer cannot be understood", "A row of the log is in a form that the provider does not know. Please report this as a bug in the provider."
 	case errors.Is(e, context.Canceled):
-		return "Interrupted", "The request was canceled because Terraform was interrupted."
+		return "Interrupted", interruptedAdvice
 	case errors.Is(e, ylem.ErrLogTooLarge):
 		return "The log is too large", "The pipeline logs more than the provider holds: fewer runs at a time, or shorter error messages, would fit."
 	case e.StatusCode/100 == 3:

@@ -93,9 +93,10 @@ type claims struct {
 
 // sharedStart is a start that later ones with the same key share.
 type sharedStart struct {
-	done chan struct{} // closed when run is there
-	run  startedRun
-	ok   bool
+	done  chan struct{} // closed when run is there
+	run   startedRun
+	ok    bool
+	diags diag.Diagnostics // of the start
 }
 
 // id is what two starts of the same run have in common.
@@ -136,8 +137,9 @@ func (a api) startShared(ctx context.Context, s startRequest, diags *diag.Diagno
 	}
 	shared, first := a.claims.of(s)
 	if first {
-		shared.run, shared.ok = a.start(ctx, s, diags)
-		if !shared.ok {
+		shared.run, shared.ok = a.start(ctx, s, &shared.diags)
+		diags.Append(shared.diags...)
+		if !shared.ok && !shared.run.doubtful {
 			a.claims.forget(s) // the next trigger may try again
 		}
 		close(shared.done)
@@ -149,7 +151,11 @@ func (a api) startShared(ctx context.Context, s startRequest, diags *diag.Diagno
 		diags.AddError("Interrupted", "Interrupted while another trigger of this action was starting the run.")
 		return startedRun{}, false
 	}
-	if !shared.ok {
+	switch {
+	case shared.run.doubtful:
+		diags.Append(shared.diags...)
+		return startedRun{}, false
+	case !shared.ok:
 		return a.startShared(ctx, s, diags)
 	}
 	return startedRun{Run: shared.run.Run, adopted: true}, true

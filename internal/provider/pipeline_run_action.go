@@ -169,7 +169,7 @@ func (a *pipelineRunAction) run(ctx context.Context, m pipelineRunActionModel, p
 	start := newStartRequest(m.PipelineUUID, m.Input, m.InputWO, m.WaitForCompletion, timeout)
 	start.forAction = true
 	if !m.IdempotencyKey.IsNull() {
-		start.setKey(m.IdempotencyKey.ValueString(), fingerprint(m.Input.ValueString()), &diags)
+		start.setKey(m.IdempotencyKey.ValueString(), fingerprint(m.Input.ValueString(), m.InputWO.ValueString()), &diags)
 	}
 	if diags.HasError() {
 		return diags
@@ -205,6 +205,9 @@ func (a *pipelineRunAction) run(ctx context.Context, m pipelineRunActionModel, p
 		progress("Run %s: %s after %s, %s.", run.RunUUID, p.Status, time.Since(begin).Round(time.Second), reported(p))
 	}}
 	o := a.api.wait(ctx, run.Run, options, timeout)
+	if o.progress.Status == follow.Failed {
+		a.api.claims.forget(start) // the next trigger starts another
+	}
 	if start.key != "" {
 		o.warnOfUselessKey(&diags)
 	}

@@ -110,7 +110,7 @@ func (m *pipelineRunModel) startRequest(inputWO types.String, timeout time.Durat
 		for name, value := range m.Triggers.Elements() {
 			triggers[name] = value.String()
 		}
-		s.setKey(m.IdempotencyKey.ValueString(), fingerprint(triggers, m.Input.ValueString(), m.InputWOVersion.ValueInt64()), diags)
+		s.setKey(m.IdempotencyKey.ValueString(), fingerprint(triggers, m.Input.ValueString(), m.InputWOVersion.String()), diags)
 	}
 	return s
 }

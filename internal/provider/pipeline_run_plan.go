@@ -165,7 +165,8 @@ func (r *pipelineRunResource) planAfterFailure(ctx context.Context, req resource
 		resp.Diagnostics.AddWarning("The imported run failed", failure+"This plan starts no run, but the next one will. "+accept)
 	case plan.WaitForCompletion.IsUnknown(), plan.OnFailure.IsUnknown():
 		resp.Diagnostics.AddWarning("The run failed", failure+
-			"wait_for_completion or on_failure is only known after apply, so this plan starts no new run. The next one will, unless they accept the failure.")
+			"wait_for_completion or on_failure is only known after apply, so this plan starts no new run. The next one will, unless they accept the failure; "+
+			"this apply may then fail with \"Provider produced inconsistent final plan\", which neither starts nor loses a run.")
 	default:
 		plan.forgetProgress()
 		resp.Diagnostics.Append(resp.Plan.Set(ctx, plan)...)

@@ -198,7 +198,10 @@ type failedTask struct {
 func failedTasks(p follow.Progress) []failedTask {
 	var tasks []failedTask
 	for _, row := range p.Failed() {
-		output, _ := row.DecodeOutput()
+		var output string
+		if row.TaskType != follow.TaskTypeTrigger { // its output is the run's input, which may be secret
+			output, _ = row.DecodeOutput()
+		}
 		tasks = append(tasks, failedTask{uuid: row.TaskUUID, taskType: row.TaskType, errors: row.TaskErrors(), output: output})
 	}
 	return tasks
@@ -238,11 +241,15 @@ func describe(tasks []failedTask) string {
 }
 
 // warnOfAdoption says that a run was found instead of started.
-func warnOfAdoption(found follow.Started, diags *diag.Diagnostics) {
-	diags.AddAttributeWarning(keyPath, "A run with this idempotency key was adopted", fmt.Sprintf(
+func warnOfAdoption(found follow.Started, others []follow.Started, diags *diag.Diagnostics) {
+	detail := fmt.Sprintf(
 		"No run was started: run %s of pipeline %s (triggered at %s) has this key and input, and has not failed. "+
 			"To run the pipeline again, change idempotency_key or a trigger. If another resource already has this run, give this one a key of its own.",
-		found.Run.RunUUID, found.Run.PipelineUUID, formatTime(found.Run.TriggeredAt)))
+		found.Run.RunUUID, found.Run.PipelineUUID, formatTime(found.Run.TriggeredAt))
+	if len(others) > 0 {
+		detail += fmt.Sprintf("\n\nThe newest one was taken. These have the same key and have not failed either: %s.", uuidsOf(others))
+	}
+	diags.AddAttributeWarning(keyPath, "A run with this idempotency key was adopted", detail)
 }
 
 // addDoubt reports a run that may have been started.
@@ -266,7 +273,7 @@ func addDoubt(diags *diag.Diagnostics, s startRequest, e *request.Error, searche
 		b.WriteString("Look in Ylem for a run of this pipeline that began at about that time before you invoke the action again.\n\n")
 	case len(candidates) > 0:
 		b.WriteString("These runs of the pipeline have reported since then. If one of them is yours, import it (after terraform state rm ADDRESS if the state " +
-			"still holds an older run); otherwise apply again:\n\n")
+			"still holds an older run). One whose first task has not finished is not listed yet: look in Ylem before you apply again.\n\n")
 		for i, run := range candidates {
 			if i == maxCandidates {
 				fmt.Fprintf(&b, "  and %d more\n", len(candidates)-i)

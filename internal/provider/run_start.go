@@ -41,8 +41,9 @@ func newStartRequest(pipelineUUID, input, inputWO types.String, wait types.Bool,
 // startedRun is a run that was started, or found.
 type startedRun struct {
 	follow.Run
-	pending []ylem.PendingTaskRun // tasks that are still to run
-	adopted bool                  // an earlier start has left it
+	pending  []ylem.PendingTaskRun // tasks that are still to run
+	adopted  bool                  // an earlier start has left it
+	doubtful bool                  // none is known, but it may have been started
 }
 
 // start starts a run. It first checks that it may read the log, if it needs it, before starting a run it could not follow.
@@ -66,20 +67,24 @@ func (a api) start(ctx context.Context, s startRequest, diags *diag.Diagnostics)
 	}
 	var known map[string]bool
 	if s.key != "" {
-		var found follow.Started
+		var found []follow.Started
 		var err error
 		if found, known, err = a.findByKey(ctx, s, nil); err != nil {
 			addStartError(diags, s.pipelineUUID, err)
 			return run, false
 		}
-		if found.Run.RunUUID != "" {
-			warnOfAdoption(found, diags)
-			return startedRun{Run: found.Run, adopted: true}, true
+		if len(found) > 0 {
+			if found[0].Err != nil {
+				addUnreadable(diags, found[0])
+				return run, false
+			}
+			warnOfAdoption(found[0], found[1:], diags)
+			return startedRun{Run: found[0].Run, adopted: true}, true
 		}
 		s.input.BeforeRerun = func(ctx context.Context) error {
 			// If the log cannot be read now, Ylem's answer still says that nothing was started.
-			if found, _, err := a.findByKey(ctx, s, known); err == nil && found.Run.RunUUID != "" {
-				return &startedAfterAll{found}
+			if found, _, err := a.findByKey(ctx, s, known); err == nil && len(found) > 0 {
+				return &startedAfterAll{found[0]}
 			}
 			return nil
 		}
@@ -100,13 +105,13 @@ func (a api) start(ctx context.Context, s startRequest, diags *diag.Diagnostics)
 	}
 	searched := false
 	if s.key != "" {
-		var found follow.Started
-		if found, searched = a.resolveDoubt(ctx, s, known); found.Run.RunUUID != "" {
-			return startedRun{Run: found.Run}, true
+		var found []follow.Started
+		if found, searched = a.resolveDoubt(ctx, s, known); len(found) > 0 {
+			return startedRun{Run: found[0].Run}, true
 		}
 	}
 	addDoubt(diags, s, e, searched, a.candidates(ctx, s, e))
-	return run, false
+	return startedRun{doubtful: true}, false
 }
 
 // startedAfterAll ends a call whose run was started by a request that Ylem said it had rolled back.
@@ -114,12 +119,12 @@ type startedAfterAll struct{ found follow.Started }
 
 func (e *startedAfterAll) Error() string { return "run " + e.found.Run.RunUUID + " was started" }
 
-// findByKey looks for a run that carries the key and has not failed, except for those that were known before. It returns
-// all that carry the key as well.
-func (a api) findByKey(ctx context.Context, s startRequest, except map[string]bool) (found follow.Started, all map[string]bool, err error) {
+// findByKey looks for runs that carry the key and have not failed, newest first, except for those that were known before. It
+// returns all that carry the key as well.
+func (a api) findByKey(ctx context.Context, s startRequest, except map[string]bool) (found []follow.Started, all map[string]bool, err error) {
 	runs, err := a.follower.Recent(ctx, s.pipelineUUID)
 	if err != nil {
-		return follow.Started{}, nil, err
+		return nil, nil, err
 	}
 	all = map[string]bool{}
 	for _, run := range runs {
@@ -129,11 +134,19 @@ func (a api) findByKey(ctx context.Context, s startRequest, except map[string]bo
 		all[run.Run.RunUUID] = true
 		// One that was not known before is the run of this very start, whatever became of it.
 		usable := except != nil || run.Progress().Status != follow.Failed
-		if found.Run.RunUUID == "" && usable && !except[run.Run.RunUUID] {
-			found = run
+		if usable && !except[run.Run.RunUUID] {
+			found = append(found, run)
 		}
 	}
 	return found, all, nil
+}
+
+// addUnreadable reports a run with the key that may have failed: a row of it cannot be read.
+func addUnreadable(diags *diag.Diagnostics, found follow.Started) {
+	diags.AddAttributeError(keyPath, "A run with this idempotency key cannot be read", fmt.Sprintf(
+		"Run %s of pipeline %s has this key, and a row of its log is in a form that the provider does not know, so it may have failed. No run was started. "+
+			"To start another, change idempotency_key. Please report this as a bug in the provider.\n\n%s",
+		found.Run.RunUUID, found.Run.PipelineUUID, request.Shorten(found.Err.Error())))
 }
 
 const (
@@ -145,7 +158,7 @@ const (
 
 // resolveDoubt looks for the run of a request whose answer does not say whether it was started, and reports whether the log
 // could be read.
-func (a api) resolveDoubt(ctx context.Context, s startRequest, known map[string]bool) (found follow.Started, searched bool) {
+func (a api) resolveDoubt(ctx context.Context, s startRequest, known map[string]bool) (found []follow.Started, searched bool) {
 	deadline := s.deadline
 	if latest := time.Now().Add(doubtTime); latest.Before(deadline) {
 		deadline = latest
@@ -155,7 +168,7 @@ func (a api) resolveDoubt(ctx context.Context, s startRequest, known map[string]
 	for limited.Err() == nil {
 		found, _, err := a.findByKey(limited, s, known)
 		searched = searched || err == nil
-		if found.Run.RunUUID != "" {
+		if len(found) > 0 {
 			return found, true
 		}
 		select {
@@ -164,7 +177,7 @@ func (a api) resolveDoubt(ctx context.Context, s startRequest, known map[string]
 		}
 	}
 	if searched && ctx.Err() == nil {
-		return follow.Started{}, true
+		return nil, true
 	}
 	last, cancelLast := context.WithTimeout(context.WithoutCancel(ctx), interruptedTime)
 	defer cancelLast()
@@ -187,16 +200,19 @@ func (a api) candidates(ctx context.Context, s startRequest, e *request.Error) (
 	}
 	var others []follow.Started
 	for _, run := range all {
+		early := e.SentAt.Truncate(time.Second).Sub(run.Run.TriggeredAt)
 		switch {
-		case run.Run.TriggeredAt.Before(e.SentAt.Truncate(time.Second)):
-		case len(s.input.Body) > 0 && run.HasInput(s.input.Body):
+		case len(s.input.Body) > 0 && run.HasInput(s.input.Body) && early <= candidateMargin:
 			runs = append(runs, run)
-		default:
+		case early <= 0:
 			others = append(others, run)
 		}
 	}
 	return append(runs, others...)
 }
+
+// candidateMargin is how far the clock of a task runner may be behind, for a run with the same input.
+const candidateMargin = 5 * time.Minute
 
 // candidatesTime is how long the log may take to name candidates.
 const candidatesTime = 10 * time.Second

@@ -25,7 +25,7 @@ const (
 	answerTime = time.Second
 	// terminationTime is when the process ends even if a call is still under way: later than the client gives up the answer to
 	// a start, because without it nothing knows the run.
-	terminationTime = 12 * time.Second
+	terminationTime = 14 * time.Second
 )
 
 // notifySIGTERM sends SIGTERM to a channel instead of ending the process.

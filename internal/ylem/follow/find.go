@@ -1,6 +1,7 @@
 package follow
 
 import (
+	"cmp"
 	"context"
 	"crypto/sha256"
 	"encoding/json"
@@ -22,6 +23,7 @@ const TaskTypeTrigger = "external_trigger"
 type Started struct {
 	Run   Run
 	Key   string // its idempotency key; "" if it has none, or its trigger has not reported
+	Err   error  // that it has a row which cannot be read, as a [*ylem.RowError]
 	input [sha256.Size]byte
 	at    time.Time // when the log was requested, by the server's clock
 }
@@ -59,17 +61,31 @@ func (f *Follower) Recent(ctx context.Context, pipelineUUID string) ([]Started, 
 	}
 	runs := make([]Started, 0, len(log.rows))
 	for uuid, rows := range log.rows {
+		if !isRun(uuid) {
+			continue
+		}
 		rows = union(rows)
 		input := log.inputs[uuid]
 		runs = append(runs, Started{
 			Run:   Run{PipelineUUID: pipelineUUID, RunUUID: uuid, TriggeredAt: rows[0].ExecutedAt.Truncate(time.Second), KnownRows: rows},
 			Key:   input.key,
+			Err:   log.broken[uuid],
 			input: input.sum,
 		})
 	}
-	slices.SortFunc(runs, func(a, b Started) int { return b.Run.TriggeredAt.Compare(a.Run.TriggeredAt) })
+	slices.SortFunc(runs, func(a, b Started) int {
+		return cmp.Or(b.Run.TriggeredAt.Compare(a.Run.TriggeredAt), cmp.Compare(a.Run.RunUUID, b.Run.RunUUID))
+	})
 	return runs, nil
 }
+
+// isRun reports whether a log's UUID can be a run's: it goes into states, and into commands to copy.
+func isRun(uuid string) bool {
+	return ylem.ValidUUID(uuid) && strings.Trim(uuid, "0-") != ""
+}
+
+// maxKey is more than a key has bytes, with its fingerprint.
+const maxKey = 1 << 10
 
 // loggedInput is what is kept of an input in the log.
 type loggedInput struct {
@@ -85,6 +101,9 @@ func inputOf(trigger ylem.LogRow) loggedInput {
 		var object map[string]json.RawMessage
 		if json.Unmarshal([]byte(text), &object) == nil {
 			_ = json.Unmarshal(object[KeyMember], &input.key) // what is not a string is no key of ours
+		}
+		if len(input.key) > maxKey {
+			input.key = ""
 		}
 	}
 	return input

@@ -2,7 +2,6 @@ package follow
 
 import (
 	"cmp"
-	"maps"
 	"strings"
 
 	"github.com/ylem-co/terraform-provider-ylem/internal/ylem"
@@ -52,8 +51,13 @@ func outputsFor(run Run) Outputs {
 // are none at all.
 func (o Outputs) with(log *sharedLog, run Run) Outputs {
 	uuid := strings.ToLower(run.RunUUID)
-	if o == nil || log.wanted[uuid] == nil {
+	if o == nil {
 		return nil
+	}
+	for _, task := range run.OutputTasks {
+		if !log.wanted[uuid][strings.ToLower(task)] {
+			return nil
+		}
 	}
 	for task, row := range log.outputs[uuid] {
 		if later(row, o[task]) {
@@ -68,25 +72,32 @@ func (f *Follower) wantOutputs(run Run) (release func()) {
 	if len(run.OutputTasks) == 0 {
 		return func() {}
 	}
-	uuid, tasks := strings.ToLower(run.RunUUID), map[string]bool{}
-	for _, task := range run.OutputTasks {
-		tasks[strings.ToLower(task)] = true
-	}
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	if f.wanted == nil {
-		f.wanted = map[string]map[string]bool{}
-	}
-	f.wanted[uuid] = tasks
-	return func() {
+	want := func(change int) {
 		f.mu.Lock()
 		defer f.mu.Unlock()
-		delete(f.wanted, uuid)
+		for _, task := range run.OutputTasks {
+			output := wantedOutput{strings.ToLower(run.RunUUID), strings.ToLower(task)}
+			if f.wanted[output] += change; f.wanted[output] == 0 {
+				delete(f.wanted, output)
+			}
+		}
 	}
+	want(1)
+	return func() { want(-1) }
 }
+
+// wantedOutput is a task of a run.
+type wantedOutput struct{ runUUID, taskUUID string }
 
 func (f *Follower) wantedOutputs() map[string]map[string]bool {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	return maps.Clone(f.wanted)
+	wanted := map[string]map[string]bool{}
+	for output := range f.wanted {
+		if wanted[output.runUUID] == nil {
+			wanted[output.runUUID] = map[string]bool{}
+		}
+		wanted[output.runUUID][output.taskUUID] = true
+	}
+	return wanted
 }

@@ -36,14 +36,14 @@ type Follower struct {
 	maxHeld int                         // bytes of one log; 0: ylem.MaxHeldLog
 
 	mu      sync.Mutex
-	wanted  map[string]map[string]bool // the tasks whose outputs are wanted, by run; both in lower case
-	trouble error                      // why no log could be read: the last connection or token error
+	wanted  map[wantedOutput]int // by how many callers
+	trouble error                // why no log could be read: the last connection or token error
 	since   time.Time
 }
 
 // New returns a follower of the runs that the client can read.
 func New(client *ylem.Client) *Follower {
-	return &Follower{client: client, logs: request.Flights[*sharedLog]{Keep: refreshAge}}
+	return &Follower{client: client, logs: request.Flights[*sharedLog]{Keep: refreshAge}, wanted: map[wantedOutput]int{}}
 }
 
 // sharedLog is one answer of a log.
