@@ -149,12 +149,16 @@ type incident struct {
 }
 
 // offsets are how long after the beginning of a call something happens: never when anything else does.
-var offsets = []time.Duration{0, 500 * time.Microsecond, 100*time.Millisecond + 300*time.Microsecond, time.Second + 300*time.Microsecond,
-	4*time.Second + 300*time.Microsecond, 31*time.Second + 300*time.Microsecond, 3*time.Minute + 300*time.Microsecond}
+var offsets = []time.Duration{
+	0, 500 * time.Microsecond, 100*time.Millisecond + 300*time.Microsecond, time.Second + 300*time.Microsecond,
+	4*time.Second + 300*time.Microsecond, 31*time.Second + 300*time.Microsecond, 3*time.Minute + 300*time.Microsecond,
+}
 
 func (i incident) String() string {
-	return []string{"nothing", "SIGINT", "SIGINT, and 7.5 s later SIGKILL,", "kill -9 of the provider", "kill -9 of terraform", "kill -9 of both", "all connections are cut",
-		"all connections are forgotten", "Ylem loses its sessions", "all tokens expire"}[i.Kind]
+	return []string{
+		"nothing", "SIGINT", "SIGINT, and 7.5 s later SIGKILL,", "kill -9 of the provider", "kill -9 of terraform", "kill -9 of both", "all connections are cut",
+		"all connections are forgotten", "Ylem loses its sessions", "all tokens expire",
+	}[i.Kind]
 }
 
 func (i incident) text() string {

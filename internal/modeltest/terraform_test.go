@@ -556,7 +556,7 @@ func (c *command) planAll(configs map[string]config, destroyAll bool) (*planned,
 		if ok && !destroyAll {
 			wanted = w.configValue(address, conf, true)
 			if err := c.validate(address, conf, wanted, true); err != nil {
-				if err != errFailed {
+				if !errors.Is(err, errFailed) {
 					return nil, err
 				}
 				failed = true
@@ -587,7 +587,7 @@ func (c *command) planAll(configs map[string]config, destroyAll bool) (*planned,
 		}
 		ch, err := c.plan(address, wanted, i, current, c.replace == address)
 		if err != nil {
-			if err != errFailed {
+			if !errors.Is(err, errFailed) {
 				return nil, err
 			}
 			failed = true
@@ -746,7 +746,7 @@ func (c *command) applyOnce(address string, ch *change, config object, i *instan
 		cr.err, cr.until, cr.stopped = err, time.Now(), c.isStopping()
 	}
 	if err != nil {
-		if err == errDied {
+		if errors.Is(err, errDied) {
 			_ = c.fail(address, "Plugin did not respond")
 		}
 		return err

@@ -254,6 +254,8 @@ var tokenFaults = []struct {
 	{"answers 500", ylemtest.Fault{Status: 500}},
 	{"answers 502", ylemtest.Fault{Status: 502}},
 	{"answers 429", ylemtest.Fault{Status: 429}},
-	{"refuses the client", ylemtest.Fault{Status: 401, Header: http.Header{"Content-Type": {"application/json;charset=UTF-8"}},
-		Body: `{"error":"invalid_client","error_description":"Client authentication failed"}` + "\n"}},
+	{"refuses the client", ylemtest.Fault{
+		Status: 401, Header: http.Header{"Content-Type": {"application/json;charset=UTF-8"}},
+		Body: `{"error":"invalid_client","error_description":"Client authentication failed"}` + "\n",
+	}},
 }

@@ -42,7 +42,7 @@ type Task struct {
 func (t Tasks) QuietPeriod(atLeast time.Duration) time.Duration {
 	const step = 30 * time.Second
 	twice := 2 * min(t.LongestSilence, 365*Day) // no log's times make it overflow
-	return max(atLeast, (twice+step-1)/step*step)
+	return max(atLeast, (twice + step - 1).Truncate(step))
 }
 
 // Tasks reads which tasks the newest runs between two times had that did not fail, and which runs have rows that cannot be
