@@ -114,7 +114,7 @@ func decodeRun(body []byte) (uuid string, tasks []PendingTaskRun, err error) {
 		err = json.Unmarshal(body, &answers[0])
 	}
 	if err != nil {
-		if found := runUUIDMember.FindSubmatch(body); found != nil && validRun(string(found[1])) {
+		if found := runUUIDMember.FindSubmatch(body); found != nil && ValidRunUUID(string(found[1])) {
 			return string(found[1]), nil, nil
 		}
 		return "", nil, fmt.Errorf("it is not the JSON expected (%w)", err)
@@ -127,7 +127,7 @@ func decodeRun(body []byte) (uuid string, tasks []PendingTaskRun, err error) {
 			tasks = append(tasks, PendingTaskRun{TaskUUID: answer.TaskUUID, TaskRunUUID: answer.TaskRunUUID})
 		}
 	}
-	if !validRun(uuid) {
+	if !ValidRunUUID(uuid) {
 		return "", nil, errors.New("it names no run")
 	}
 	return uuid, tasks, nil
@@ -135,4 +135,5 @@ func decodeRun(body []byte) (uuid string, tasks []PendingTaskRun, err error) {
 
 var runUUIDMember = regexp.MustCompile(`"(?:pipeline|workflow)_run_uuid"\s*:\s*"([0-9A-Fa-f-]{36})"`)
 
-func validRun(uuid string) bool { return ValidUUID(uuid) && uuid != nilUUID }
+// ValidRunUUID reports whether a UUID that Ylem shows can be a run's: the nil UUID stands for none.
+func ValidRunUUID(uuid string) bool { return ValidUUID(uuid) && uuid != nilUUID }

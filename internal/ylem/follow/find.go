@@ -61,8 +61,8 @@ func (f *Follower) Recent(ctx context.Context, pipelineUUID string) ([]Started, 
 	}
 	runs := make([]Started, 0, len(log.rows))
 	for uuid, rows := range log.rows {
-		if !isRun(uuid) {
-			continue
+		if !ylem.ValidRunUUID(uuid) {
+			continue // it would go into states, and into commands to copy
 		}
 		rows = union(rows)
 		input := log.inputs[uuid]
@@ -77,11 +77,6 @@ func (f *Follower) Recent(ctx context.Context, pipelineUUID string) ([]Started, 
 		return cmp.Or(b.Run.TriggeredAt.Compare(a.Run.TriggeredAt), cmp.Compare(a.Run.RunUUID, b.Run.RunUUID))
 	})
 	return runs, nil
-}
-
-// isRun reports whether a log's UUID can be a run's: it goes into states, and into commands to copy.
-func isRun(uuid string) bool {
-	return ylem.ValidUUID(uuid) && strings.Trim(uuid, "0-") != ""
 }
 
 // maxKey is more than a key has bytes, with its fingerprint.
