@@ -121,7 +121,7 @@ func (d *pipelineLogsDataSource) Read(ctx context.Context, req datasource.ReadRe
 	if resp.Diagnostics.HasError() || !d.api.ready(&resp.Diagnostics) {
 		return
 	}
-	w := m.read(ctx, d.api.client, &resp.Diagnostics)
+	w := m.read(ctx, d.api.client, 0, &resp.Diagnostics)
 	if resp.Diagnostics.HasError() {
 		return
 	}

@@ -8,7 +8,6 @@ import (
 	"strings"
 	"time"
 
-	"github.com/hashicorp/terraform-plugin-framework-timetypes/timetypes"
 	"github.com/hashicorp/terraform-plugin-framework-validators/listvalidator"
 	"github.com/hashicorp/terraform-plugin-framework-validators/stringvalidator"
 	"github.com/hashicorp/terraform-plugin-framework/diag"
@@ -141,10 +140,7 @@ func (l *pipelineRunList) List(ctx context.Context, req list.ListRequest, stream
 		stream.Results = list.ListResultsStreamDiagnostics(diags)
 		return
 	}
-	if m.From.IsNull() && m.Lookback.IsNull() {
-		m.Lookback = duration{timetypes.NewGoDurationValue(defaultLookback)}
-	}
-	w := m.read(ctx, l.api.client, &diags)
+	w := m.read(ctx, l.api.client, defaultLookback, &diags)
 	if diags.HasError() {
 		stream.Results = list.ListResultsStreamDiagnostics(diags)
 		return

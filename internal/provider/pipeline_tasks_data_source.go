@@ -4,7 +4,6 @@ import (
 	"context"
 	"time"
 
-	"github.com/hashicorp/terraform-plugin-framework-timetypes/timetypes"
 	"github.com/hashicorp/terraform-plugin-framework-validators/int64validator"
 	"github.com/hashicorp/terraform-plugin-framework/attr"
 	"github.com/hashicorp/terraform-plugin-framework/datasource"
@@ -123,12 +122,7 @@ func (d *pipelineTasksDataSource) Read(ctx context.Context, req datasource.ReadR
 	if resp.Diagnostics.HasError() || !d.api.ready(&resp.Diagnostics) {
 		return
 	}
-	lookback := m.Lookback
-	if m.From.IsNull() && m.Lookback.IsNull() {
-		m.Lookback = duration{timetypes.NewGoDurationValue(defaultTasksLookback)}
-	}
-	w := m.read(ctx, d.api.client, &resp.Diagnostics)
-	m.Lookback = lookback // as written
+	w := m.read(ctx, d.api.client, defaultTasksLookback, &resp.Diagnostics)
 	if resp.Diagnostics.HasError() {
 		return
 	}

@@ -91,7 +91,7 @@ func (d *statsDataSource) Read(ctx context.Context, req datasource.ReadRequest, 
 		return
 	}
 	a := m.attributes()
-	w := a.read(ctx, d.api.client, &resp.Diagnostics)
+	w := a.read(ctx, d.api.client, 0, &resp.Diagnostics)
 	if resp.Diagnostics.HasError() {
 		return
 	}

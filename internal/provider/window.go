@@ -109,11 +109,7 @@ type window struct{ from, to time.Time }
 // wholeSeconds is the smallest window in Ylem's whole seconds that holds both times: Ylem drops fractions, so that a row
 // within the last second of a window would be missing.
 func wholeSeconds(from, to time.Time) window {
-	w := window{from.Truncate(time.Second), to.Truncate(time.Second)}
-	if next := w.to.Add(time.Second); w.to.Before(to) && next.Year() <= 9999 {
-		w.to = next
-	}
-	return w
+	return window{from.Truncate(time.Second), ylem.CeilSecond(to)}
 }
 
 func checkOrder(w window, diags *diag.Diagnostics) {
@@ -124,8 +120,9 @@ func checkOrder(w window, diags *diag.Diagnostics) {
 	}
 }
 
-// read returns the window that the configuration names, and sets what is computed: from and to.
-func (m *windowModel) read(ctx context.Context, client *ylem.Client, diags *diag.Diagnostics) window {
+// read returns the window that the configuration names, and sets what is computed: from and to. If neither from nor lookback
+// is set, the window has the default length.
+func (m *windowModel) read(ctx context.Context, client *ylem.Client, lookback time.Duration, diags *diag.Diagnostics) window {
 	var from, to time.Time
 	var err error
 	if m.To.IsNull() {
@@ -140,7 +137,7 @@ func (m *windowModel) read(ctx context.Context, client *ylem.Client, diags *diag
 		diags.AddAttributeError(path.Root("to"), "Invalid time", err.Error())
 	}
 	if m.From.IsNull() {
-		from = to.Add(-m.Lookback.or(0, path.Root("lookback"), diags)).Truncate(time.Second)
+		from = to.Add(-m.Lookback.or(lookback, path.Root("lookback"), diags)).Truncate(time.Second)
 		m.From = timeValue(from)
 	} else if from, err = ylem.ParseTime(m.From.ValueString()); err != nil {
 		diags.AddAttributeError(path.Root("from"), "Invalid time", err.Error())

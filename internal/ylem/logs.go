@@ -202,7 +202,7 @@ func (c *Client) PipelineLogs(ctx context.Context, pipelineUUID string, from, to
 		}
 		r := request.Request{
 			Op: request.OpLogs, Method: http.MethodGet,
-			Path: []string{"stats", "pipelines", uuid, "logs", pathTime(from), pathTime(ceilSecond(to))},
+			Path: []string{"stats", "pipelines", uuid, "logs", pathTime(from), pathTime(CeilSecond(to))},
 		}
 		err = c.Read(ctx, r, func(a *request.Answer) error {
 			for row, err := range decodeLogs(a, maxRow) {
@@ -226,12 +226,13 @@ func (c *Client) PipelineLogs(ctx context.Context, pipelineUUID string, from, to
 
 func pathTime(t time.Time) string { return t.UTC().Format(dateTimeLayout) }
 
-// ceilSecond rounds up: Ylem drops the fractions of a window's ends, and its rows have them.
-func ceilSecond(t time.Time) time.Time {
-	if whole := t.Truncate(time.Second); whole.Before(t) {
-		return whole.Add(time.Second)
+// CeilSecond rounds up, but not into the year 10000: Ylem drops the fractions of a window's ends, and its rows have them.
+func CeilSecond(t time.Time) time.Time {
+	whole := t.Truncate(time.Second)
+	if next := whole.Add(time.Second); whole.Before(t) && next.Year() <= 9999 {
+		return next
 	}
-	return t
+	return whole
 }
 
 // maxRow is the length of the longest row that is read, in bytes: the decoder holds a row as a whole.
