@@ -11,7 +11,6 @@ import (
 	"time"
 
 	"github.com/ylem-co/terraform-provider-ylem/internal/ylem"
-	"github.com/ylem-co/terraform-provider-ylem/internal/ylem/request"
 )
 
 // List reads which runs of a pipeline the log shows between two times, newest first. A caller that has enough stops early,
@@ -91,8 +90,8 @@ func (l *listing) add(row ylem.LogRow) error {
 		run.input = inputOf(row)
 	}
 	row.Output = keptOutput(row)
-	if err := l.held.Add(row); err != nil {
-		return &request.Error{Op: request.OpLogs, Err: err}
+	if err := hold(&l.held, row); err != nil {
+		return err
 	}
 	run.rows = append(run.rows, row)
 	if at := row.ExecutedAt; !at.IsZero() && (run.first.IsZero() || at.Before(run.first)) {

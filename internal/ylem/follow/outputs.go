@@ -2,10 +2,10 @@ package follow
 
 import (
 	"cmp"
+	"maps"
 	"strings"
 
 	"github.com/ylem-co/terraform-provider-ylem/internal/ylem"
-	"github.com/ylem-co/terraform-provider-ylem/internal/ylem/request"
 )
 
 // Outputs are the last rows that tasks of a run have reported, with their outputs, by task in lower case.
@@ -26,8 +26,8 @@ func (o Outputs) add(row ylem.LogRow, held *ylem.HeldLog) error {
 	if !later(row, o[task]) {
 		return nil
 	}
-	if err := held.Add(row); err != nil {
-		return &request.Error{Op: request.OpLogs, Err: err}
+	if err := hold(held, row); err != nil {
+		return err
 	}
 	o[task] = row
 	return nil
@@ -55,7 +55,7 @@ func (o Outputs) with(log *sharedLog, run Run) Outputs {
 		return nil
 	}
 	for _, task := range run.OutputTasks {
-		if !log.wanted[uuid][strings.ToLower(task)] {
+		if log.wanted[wantedOutput{uuid, strings.ToLower(task)}] == 0 {
 			return nil
 		}
 	}
@@ -86,18 +86,11 @@ func (f *Follower) wantOutputs(run Run) (release func()) {
 	return func() { want(-1) }
 }
 
-// wantedOutput is a task of a run.
+// wantedOutput is a task of a run, both in lower case.
 type wantedOutput struct{ runUUID, taskUUID string }
 
-func (f *Follower) wantedOutputs() map[string]map[string]bool {
+func (f *Follower) wantedOutputs() map[wantedOutput]int {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	wanted := map[string]map[string]bool{}
-	for output := range f.wanted {
-		if wanted[output.runUUID] == nil {
-			wanted[output.runUUID] = map[string]bool{}
-		}
-		wanted[output.runUUID][output.taskUUID] = true
-	}
-	return wanted
+	return maps.Clone(f.wanted)
 }

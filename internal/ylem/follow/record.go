@@ -8,7 +8,6 @@ import (
 	"time"
 
 	"github.com/ylem-co/terraform-provider-ylem/internal/ylem"
-	"github.com/ylem-co/terraform-provider-ylem/internal/ylem/request"
 )
 
 // Record is what the log shows of a run.
@@ -47,8 +46,8 @@ func (f *Follower) Look(ctx context.Context, pipelineUUID, runUUID string, inclu
 			}
 		}
 		row.Output = keptOutput(row)
-		if err := held.Add(row); err != nil {
-			return &request.Error{Op: request.OpLogs, Err: err}
+		if err := hold(&held, row); err != nil {
+			return err
 		}
 		r.Run.KnownRows = append(r.Run.KnownRows, row)
 		return nil

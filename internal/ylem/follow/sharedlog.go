@@ -51,7 +51,7 @@ type sharedLog struct {
 	rows    map[string][]ylem.LogRow // by run, in lower case
 	broken  map[string]error         // of runs with a row that cannot be read
 	inputs  map[string]loggedInput   // by run; nil: not wanted
-	wanted  map[string]map[string]bool
+	wanted  map[wantedOutput]int
 	outputs map[string]Outputs // by run, of the wanted tasks
 
 	brokenTrigger error // a row that cannot be read and may hold an input
@@ -182,7 +182,7 @@ func (l *sharedLog) fill(rows iter.Seq2[ylem.LogRow, error], maxHeld int) error 
 		if l.inputs != nil && row.TaskType == TaskTypeTrigger {
 			l.inputs[strings.ToLower(row.PipelineRunUUID)] = inputOf(row)
 		}
-		if uuid := strings.ToLower(row.PipelineRunUUID); l.wanted[uuid][strings.ToLower(row.TaskUUID)] {
+		if uuid := strings.ToLower(row.PipelineRunUUID); l.wanted[wantedOutput{uuid, strings.ToLower(row.TaskUUID)}] > 0 {
 			if l.outputs[uuid] == nil {
 				l.outputs[uuid] = Outputs{}
 			}
@@ -193,10 +193,18 @@ func (l *sharedLog) fill(rows iter.Seq2[ylem.LogRow, error], maxHeld int) error 
 		row.Output = keptOutput(row)
 		row.PipelineRunUUID = intern(strings.ToLower(row.PipelineRunUUID))
 		row.TaskUUID, row.TaskType = intern(row.TaskUUID), intern(row.TaskType)
-		if err := held.Add(row); err != nil {
-			return &request.Error{Op: request.OpLogs, Err: err}
+		if err := hold(&held, row); err != nil {
+			return err
 		}
 		l.rows[row.PipelineRunUUID] = append(l.rows[row.PipelineRunUUID], row)
+	}
+	return nil
+}
+
+// hold counts a row that is held, or fails as a request for logs does.
+func hold(held *ylem.HeldLog, row ylem.LogRow) error {
+	if err := held.Add(row); err != nil {
+		return &request.Error{Op: request.OpLogs, Err: err}
 	}
 	return nil
 }

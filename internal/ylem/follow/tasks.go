@@ -11,7 +11,6 @@ import (
 	"time"
 
 	"github.com/ylem-co/terraform-provider-ylem/internal/ylem"
-	"github.com/ylem-co/terraform-provider-ylem/internal/ylem/request"
 )
 
 // settling is how long no task must have reported until a run counts although it lacks tasks: a run that is still under way
@@ -62,8 +61,7 @@ func (f *Follower) Tasks(ctx context.Context, pipelineUUID string, from, to time
 				continue
 			}
 			for _, row := range run.Run.KnownRows {
-				if err = held.Add(row); err != nil {
-					err = &request.Error{Op: request.OpLogs, Err: err}
+				if err = hold(&held, row); err != nil {
 					return
 				}
 			}
