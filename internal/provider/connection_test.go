@@ -247,17 +247,27 @@ type gate struct {
 	arrived       chan struct{}
 }
 
-func newGate(t *testing.T, s *sandbox, method string) *gate {
+// asksForToken reports whether a request asks for a token.
+func asksForToken(r *http.Request) bool { return r.URL.Path == "/v1/oauth/token" }
+
+// proxyTo passes requests on to a sandbox.
+func proxyTo(t *testing.T, s *sandbox) *httputil.ReverseProxy {
 	t.Helper()
 	target, err := url.Parse(s.URL)
 	if err != nil {
 		t.Fatal(err)
 	}
-	g := &gate{release: make(chan struct{}), arrived: make(chan struct{}, 100)}
 	proxy := httputil.NewSingleHostReverseProxy(target)
 	proxy.ErrorHandler = func(http.ResponseWriter, *http.Request, error) {} // the client went away
+	return proxy
+}
+
+func newGate(t *testing.T, s *sandbox, method string) *gate {
+	t.Helper()
+	g := &gate{release: make(chan struct{}), arrived: make(chan struct{}, 100)}
+	proxy := proxyTo(t, s)
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if r.Method == method && r.URL.Path != "/v1/oauth/token" {
+		if r.Method == method && !asksForToken(r) {
 			g.mu.Lock()
 			g.inFlight++
 			g.max = max(g.max, g.inFlight)

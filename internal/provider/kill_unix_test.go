@@ -5,8 +5,6 @@ package provider
 import (
 	"net/http"
 	"net/http/httptest"
-	"net/http/httputil"
-	"net/url"
 	"os"
 	"strings"
 	"syscall"
@@ -24,10 +22,6 @@ type stop struct {
 
 func newStop(t *testing.T, s *sandbox, about func(*http.Request) bool, answer bool) *stop {
 	t.Helper()
-	target, err := url.Parse(s.URL)
-	if err != nil {
-		t.Fatal(err)
-	}
 	st := &stop{held: make(chan struct{}, 1), release: make(chan struct{}), abort: make(chan struct{}), answered: make(chan struct{})}
 	first := make(chan struct{}, 1)
 	first <- struct{}{}
@@ -39,8 +33,7 @@ func newStop(t *testing.T, s *sandbox, about func(*http.Request) bool, answer bo
 			panic(http.ErrAbortHandler)
 		}
 	}
-	proxy := httputil.NewSingleHostReverseProxy(target)
-	proxy.ErrorHandler = func(http.ResponseWriter, *http.Request, error) {} // the client went away
+	proxy := proxyTo(t, s)
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if about(r) {
 			select {
@@ -71,7 +64,7 @@ func newStop(t *testing.T, s *sandbox, about func(*http.Request) bool, answer bo
 // are two where the first had been started, as the guide says.
 func TestAccKilledStarts(t *testing.T) {
 	t.Parallel()
-	isRun := func(r *http.Request) bool { return r.Method == http.MethodPost && r.URL.Path != "/v1/oauth/token" }
+	isRun := func(r *http.Request) bool { return r.Method == http.MethodPost && !asksForToken(r) }
 	isRead := func(r *http.Request) bool { return r.Method == http.MethodGet }
 	for name, point := range map[string]struct {
 		about   func(*http.Request) bool
